@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs in .venv/, given Python 3.11.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := pip install --constraint constraints.txt
+HOME_TO_KEEP ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format proto bench clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Make .venv/ with everything in it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/$(INSTALL) --editable '.[demo,dev]'
+	touch $@
+
+demo: install  ## A track nobody has played finds its place: the whole way on real music
+	$(BIN)/anacrusis demo $(if $(HOME_TO_KEEP),--keep $(HOME_TO_KEEP))
+
+test: install  ## The tests, under 10 minutes on two cores
+	$(BIN)/python -m pytest
+
+test-all: install  ## The slow ones too
+	$(BIN)/python -m pytest -m ""
+
+check: install  ## Lint, types, the layering of the rooms, the proto, and that generated code is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python -m grpc_service.generate --check
+
+format: install  ## Let ruff put the source in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: install  ## Generate grpc_service/pb from proto/
+	$(BIN)/python -m grpc_service.generate
+
+bench: install  ## Measure the encoder on the bundled music, and its agreement with the original network
+	$(BIN)/anacrusis bench encode
+	$(BIN)/python -m encoders.parity tests/golden/musicnn_battle_15s.npz
+
+clean:  ## Remove .venv/ and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

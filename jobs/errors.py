@@ -1,0 +1,86 @@
+"""What can go wrong in the jobs through a caller's doing.
+
+::
+
+    JobError
+    ├── ReleaseError            a release's own fields are wrong        RELEASE_INVALID
+    ├── ManifestError           a manifest cannot be read at all        MANIFEST_INVALID
+    ├── FactorsError            a factor file cannot be taken           FACTORS_INVALID
+    ├── UnknownUserError        no stored vector for a user             USER_NOT_FOUND
+    ├── UnknownArtistError      a refresh names an artist nobody knows  ARTIST_NOT_FOUND
+    ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
+    └── ReadOnlyError           a write through a read-only engine      READ_ONLY
+
+The ground-floor rooms have trees of their own (`encoders.errors`, `artist_transfer.errors`,
+`index.errors`) of the same shape: a `reason`, a sentence that names the thing and the remedy, and,
+where one argument is to blame, its `field`.
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Base of every error of the jobs.
+
+    Parameters
+    ----------
+    message : str
+        One sentence that names the thing and the remedy.
+    field : str, optional
+        The argument or column that is to blame.
+
+    Attributes
+    ----------
+    reason : str
+        Stable UPPER_SNAKE code of the class.
+    field : str
+        As given; empty where no single argument is to blame.
+    """
+
+    reason = "JOB_FAILED"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ReleaseError(JobError):
+    """A release's id, credits, dates or codes are not what they should be."""
+
+    reason = "RELEASE_INVALID"
+
+
+class ManifestError(JobError):
+    """A manifest is missing, unreadable, or lacks a required column."""
+
+    reason = "MANIFEST_INVALID"
+
+
+class FactorsError(JobError):
+    """A factor file is missing, unreadable, or holds vectors that no space can take."""
+
+    reason = "FACTORS_INVALID"
+
+
+class UnknownUserError(JobError):
+    """The space was imported without a vector for this user."""
+
+    reason = "USER_NOT_FOUND"
+
+
+class UnknownArtistError(JobError):
+    """No track in the home is credited to this artist."""
+
+    reason = "ARTIST_NOT_FOUND"
+
+
+class NothingToServeError(JobError):
+    """A space cannot be published because no track would be in it."""
+
+    reason = "NOTHING_TO_SERVE"
+
+
+class ReadOnlyError(JobError):
+    """The engine was opened read-only and does not take writes."""
+
+    reason = "READ_ONLY"

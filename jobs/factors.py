@@ -1,0 +1,182 @@
+"""Reading the vectors that a recommender was trained to: one row an id.
+
+Three layouts are taken: Parquet with an id column and a ``vector`` column (lists of floats, fixed-size or
+not); a ``.npy`` matrix beside a text file of ids of the same name (``items.npy`` + ``items.ids``, an id a line);
+JSON Lines of ``{"track_id": ..., "vector": [...]}``. Nothing is pickled: an object array is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import FactorsError
+
+MAX_DIM = 4096  # far above any collaborative space in use; a matrix turned on its side is caught by it
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Vectors of one training, checked.
+
+    Attributes
+    ----------
+    ids : ndarray of str, shape (n,)
+        Distinct, not empty.
+    vectors : ndarray of float32, shape (n, dim)
+        Finite.
+    """
+
+    ids: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+
+
+def read_factors(path: Path, *, id_column: str) -> Factors:
+    """Read and check a factor file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.parquet``, ``.npy`` or ``.jsonl``.
+    id_column : str
+        ``track_id`` or ``user_id``.
+
+    Returns
+    -------
+    Factors
+        In the file's order.
+
+    Raises
+    ------
+    FactorsError
+        When the file is missing, unreadable, without rows, of uneven length, or holds a NaN, an infinity or an id
+        twice; the sentence names the first such row.
+    """
+    if not path.is_file():
+        raise FactorsError(f"There is no factor file at {path}; give a .parquet, .npy or .jsonl file.")
+    readers = {".parquet": _read_parquet, ".npy": _read_npy, ".jsonl": _read_jsonl}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise FactorsError(f"The factor file {path} has to end in one of {', '.join(readers)}.")
+    ids, vectors = readers[suffix](path, id_column)
+    return check_factors(ids, vectors, name=str(path))
+
+
+def check_factors(ids: list[str], vectors: NDArray[np.floating], *, name: str) -> Factors:
+    """Check ids and vectors that were read or computed.
+
+    Parameters
+    ----------
+    ids : list of str
+        One for each row.
+    vectors : ndarray of float, shape (n, dim)
+        The rows.
+    name : str
+        What to call them in an error's sentence.
+
+    Returns
+    -------
+    Factors
+        The same rows as float32.
+
+    Raises
+    ------
+    FactorsError
+        As `read_factors`.
+    """
+    if vectors.ndim != 2:
+        raise FactorsError(f"{name}: the vectors form an array of {vectors.ndim} dimensions; a matrix is needed.")
+    n_rows, dim = vectors.shape
+    if n_rows == 0 or dim == 0:
+        raise FactorsError(f"{name}: there are no vectors in it.")
+    if dim > MAX_DIM:
+        raise FactorsError(f"{name}: the vectors have {dim} dimensions; at most {MAX_DIM} are taken.")
+    if len(ids) != n_rows:
+        raise FactorsError(f"{name}: there are {len(ids)} ids for {n_rows} vectors; give one id for each vector.")
+    seen: dict[str, int] = {}
+    for row, one_id in enumerate(ids):
+        if not one_id:
+            raise FactorsError(f"{name}: row {row + 1} has an empty id.")
+        if one_id in seen:
+            raise FactorsError(f"{name}: id {one_id!r} stands in rows {seen[one_id] + 1} and {row + 1}.")
+        seen[one_id] = row
+    with np.errstate(over="ignore"):  # what leaves float32's range becomes inf and is named below
+        as_float32 = np.ascontiguousarray(vectors, dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(as_float32).all(axis=1))
+    if wrong.size:
+        raise FactorsError(
+            f"{name}: {wrong.size} of {n_rows} vectors hold a NaN or an infinity, the first for id "
+            f"{ids[wrong[0]]!r}; export the factors again."
+        )
+    return Factors(np.array(ids, dtype=np.str_), as_float32)
+
+
+def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+        missing = [column for column in (id_column, "vector") if column not in names]
+        if missing:
+            raise FactorsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(names)}.")
+        table = pq.read_table(path, columns=[id_column, "vector"])
+    except (pa.ArrowException, OSError) as error:
+        first_line = (str(error).splitlines() or ["unknown error"])[0]
+        raise FactorsError(f"{path} is no readable Parquet file: {first_line}") from None
+    ids, column = table.column(id_column), table.column("vector").combine_chunks()
+    if ids.null_count or column.null_count:
+        raise FactorsError(f"{path} has {ids.null_count} empty ids and {column.null_count} empty vectors.")
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+            or pa.types.is_fixed_size_list(column.type)):
+        raise FactorsError(f"{path}: the column vector is of type {column.type}; lists of floats are needed.")
+    lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+    if lengths.size > 1:
+        raise FactorsError(f"{path}: vectors of {lengths[0]} and of {lengths[-1]} dimensions stand side by side.")
+    try:
+        flat = column.flatten().cast(pa.float64() if len(ids) == 0 else pa.float32(), safe=False)
+    except pa.ArrowException:
+        raise FactorsError(f"{path}: the vectors hold {column.type.value_type}, which are not numbers.") from None
+    values = flat.to_numpy(zero_copy_only=False)
+    return [str(one) for one in ids.to_pylist()], values.reshape(len(ids), -1) if len(ids) else np.empty((0, 0))
+
+
+def _read_npy(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+    ids_path = path.with_suffix(".ids")
+    if not ids_path.is_file():
+        raise FactorsError(f"{path} needs its ids, one {id_column} a line, in {ids_path}.")
+    try:
+        matrix = np.load(path, allow_pickle=False, mmap_mode="r")
+        ids = ids_path.read_text(encoding="utf-8").splitlines()
+    except (ValueError, EOFError, OSError) as error:  # UnicodeDecodeError is a ValueError
+        raise FactorsError(f"{path} or its ids cannot be read: {error}") from None
+    if matrix.dtype.kind not in "fiu":
+        raise FactorsError(f"{path} holds {matrix.dtype}; numbers are needed.")
+    return ids, matrix
+
+
+def _read_jsonl(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+    ids: list[str] = []
+    rows: list[list[float]] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+                one_id, vector = fields[id_column], [float(value) for value in fields["vector"]]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise FactorsError(
+                    f"{path}, line {number}: an object with {id_column!r} and 'vector' (a list of numbers) is needed."
+                ) from None
+            if rows and len(vector) != len(rows[0]):
+                raise FactorsError(
+                    f"{path}, line {number}: the vector has {len(vector)} dimensions, the first one {len(rows[0])}."
+                )
+            ids.append(str(one_id))
+            rows.append(vector)
+    return ids, np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))

@@ -1,0 +1,248 @@
+"""Reading a manifest: the list of tracks that a user wants to ingest.
+
+CSV, JSON Lines and Parquet hold the same columns: ``track_id``, ``artist_ids`` and ``audio`` are needed;
+``title``, ``release_date`` (or ``date``), ``roles``, ``label``, ``markets`` and ``isrc`` are taken where they
+are there; further columns are left alone. In CSV a list is joined by ``;``. A wrong row never spoils the
+others: it comes back as a `RefusedRow` with its line and a sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from jobs.errors import ManifestError, ReleaseError
+from jobs.release import Release, parse_release_date
+
+REQUIRED_COLUMNS = ("track_id", "artist_ids", "audio")
+MAX_MANIFEST_BYTES = 1 << 30  # 1 GiB: several million rows; a larger catalogue comes in several manifests
+LIST_SEPARATOR = ";"
+
+csv.field_size_limit(1 << 20)  # one cell never needs more than 1 MiB; the default of 128 KiB cuts market lists
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A row that was not taken.
+
+    Attributes
+    ----------
+    row : int
+        Its place in the file, the first row after the header being 1.
+    track_id : str
+        Its id as far as it could be read; may be empty.
+    reason : str
+        Stable UPPER_SNAKE code.
+    message : str
+        What is wrong and what to do.
+    """
+
+    row: int
+    track_id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The readable part of a manifest and the rows that were refused.
+
+    Attributes
+    ----------
+    releases : list of Release
+        In the file's order; `Release.audio` is a path, relative ones taken from the manifest's own folder.
+    rows : list of int
+        For each release, its row number.
+    refused : list of RefusedRow
+        Rows with wrong fields, and every row of an id that occurs twice after its first.
+    """
+
+    releases: list[Release]
+    rows: list[int]
+    refused: list[RefusedRow]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest of any of the three formats, told apart by the file's ending.
+
+    Parameters
+    ----------
+    path : Path
+        ``.csv``, ``.jsonl`` (or ``.ndjson``), or ``.parquet``.
+
+    Returns
+    -------
+    Manifest
+        Releases and refused rows.
+
+    Raises
+    ------
+    ManifestError
+        When the file is missing, empty, too large, of another format, or lacks a required column.
+    """
+    if not path.is_file():
+        raise ManifestError(f"There is no manifest at {path}; give the path of a CSV, JSON Lines or Parquet file.")
+    size = path.stat().st_size
+    if size == 0:
+        raise ManifestError(f"The manifest {path} is empty.")
+    if size > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"The manifest {path} has {size} bytes; at most {MAX_MANIFEST_BYTES} are taken. Split it."
+        )
+    releases: list[Release] = []
+    rows: list[int] = []
+    refused: list[RefusedRow] = []
+    first_row_of: dict[str, int] = {}
+    for row, fields in enumerate(_rows(path), start=1):
+        track_id = str(fields.get("track_id") or "") if isinstance(fields, Mapping) else ""
+        try:
+            if isinstance(fields, Exception):
+                raise fields
+            release = _release(fields, path.parent)
+            if release.track_id in first_row_of:
+                raise ReleaseError(
+                    f"Track id {release.track_id!r} stands in row {first_row_of[release.track_id]} already; "
+                    "each id may occur once.",
+                    field="track_id",
+                )
+        except ReleaseError as error:
+            refused.append(RefusedRow(row, track_id, error.reason, str(error)))
+            continue
+        first_row_of[release.track_id] = row
+        releases.append(release)
+        rows.append(row)
+    return Manifest(releases, rows, refused)
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
+    """Yield each row's fields, or the error that stands for a row that cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _csv_rows(path)
+    if suffix in (".jsonl", ".ndjson"):
+        return _json_rows(path)
+    if suffix == ".parquet":
+        return _parquet_rows(path)
+    raise ManifestError(f"The manifest {path} ends in {suffix!r}; it has to end in .csv, .jsonl or .parquet.")
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _require_columns(path, reader.fieldnames or ())
+            for fields in reader:
+                if None in fields:
+                    yield ReleaseError("The row has more cells than the header; quote cells that hold commas.")
+                else:
+                    yield fields
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"The manifest {path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+    except csv.Error as error:
+        raise ManifestError(f"The manifest {path} is no well-formed CSV: {error}.") from None
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+                yield ReleaseError(f"Line {number + 1} is no JSON object in UTF-8.")
+                continue
+            if not isinstance(fields, dict):
+                yield ReleaseError(f"Line {number + 1} is no JSON object.")
+                continue
+            missing = [column for column in REQUIRED_COLUMNS if column not in fields]
+            if missing:
+                yield ReleaseError(f"Line {number + 1} lacks {', '.join(missing)}.", field=missing[0])
+                continue
+            yield fields
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        _require_columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(batch_size=4096):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(f"The manifest {path} is no readable Parquet file: {_first_line(error)}") from None
+
+
+def _require_columns(path: Path, columns: Any) -> None:
+    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+    if missing:
+        raise ManifestError(
+            f"The manifest {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"it has {', '.join(map(str, columns)) or 'none'}."
+        )
+
+
+def _release(fields: Mapping[str, Any], folder: Path) -> Release:
+    date = fields.get("release_date")
+    if date is None or date == "":
+        date = fields.get("date")
+    audio = _text(fields, "audio")
+    if not audio:
+        raise ReleaseError("The row names no audio file.", field="audio")
+    return Release(
+        track_id=_text(fields, "track_id"),
+        title=_text(fields, "title"),
+        artist_ids=_list(fields, "artist_ids"),
+        roles=_list(fields, "roles"),
+        release_date=parse_release_date("" if date is None else str(date)),
+        label=_text(fields, "label") or None,
+        markets=_list(fields, "markets"),
+        isrc=_text(fields, "isrc").replace("-", "").upper() or None,
+        audio=_local_path(audio, folder),
+        audio_uri=audio,
+    )
+
+
+def _text(fields: Mapping[str, Any], column: str) -> str:
+    value = fields.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, bool | list | dict | bytes):
+        raise ReleaseError(f"The {column} is a {type(value).__name__}; it has to be text.", field=column)
+    return str(value).strip()
+
+
+def _list(fields: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    value = fields.get(column)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(LIST_SEPARATOR) if part.strip())
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(part.strip() for part in value)
+    raise ReleaseError(
+        f"The {column} is neither a list of texts nor text joined by {LIST_SEPARATOR!r}.", field=column
+    )
+
+
+def _local_path(audio: str, folder: Path) -> Path:
+    if audio.startswith("file:///"):
+        audio = unquote(audio.removeprefix("file://"))
+    elif "://" in audio:
+        raise ReleaseError(
+            f"Audio {audio[:80]!r} is not on this machine; only paths and file:/// URIs are read.", field="audio"
+        )
+    if "\x00" in audio:
+        raise ReleaseError("The audio path holds a null character.", field="audio")
+    return folder / audio
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["unknown error"])[0]
