@@ -1,0 +1,53 @@
+"""Waveform to content vector: decoding, front ends, encoders.
+
+This is the whole public list of the room; everything else may change.
+"""
+
+from encoders.audio import AudioLimits, Waveform, decode_audio
+from encoders.errors import (
+    AudioChannelsError,
+    AudioEmptyError,
+    AudioError,
+    AudioFileError,
+    AudioNotFiniteError,
+    AudioSampleRateError,
+    AudioSilentError,
+    AudioTooLargeError,
+    AudioTooLongError,
+    AudioTooShortError,
+    AudioTruncatedError,
+    EncoderError,
+    EncoderFileError,
+    InvalidOptionError,
+    InvalidWaveformError,
+    NotAudioError,
+    UnknownEncoderError,
+)
+from encoders.protocol import Encoder
+from encoders.registry import DEFAULT_ENCODER, load_encoder
+
+__all__ = [
+    "DEFAULT_ENCODER",
+    "AudioChannelsError",
+    "AudioEmptyError",
+    "AudioError",
+    "AudioFileError",
+    "AudioLimits",
+    "AudioNotFiniteError",
+    "AudioSampleRateError",
+    "AudioSilentError",
+    "AudioTooLargeError",
+    "AudioTooLongError",
+    "AudioTooShortError",
+    "AudioTruncatedError",
+    "Encoder",
+    "EncoderError",
+    "EncoderFileError",
+    "InvalidOptionError",
+    "InvalidWaveformError",
+    "NotAudioError",
+    "UnknownEncoderError",
+    "Waveform",
+    "decode_audio",
+    "load_encoder",
+]

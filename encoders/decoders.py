@@ -1,0 +1,200 @@
+"""Opens a recognised container and yields its sound in mono blocks: libsndfile first, FFmpeg (PyAV) for the rest.
+
+Both libraries see bytes in memory, never a name or a path, and FFmpeg is told the one demuxer to use: a playlist that
+names other files stays text, whatever it is called.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.containers import ADTS, FLAC, MP3, MP4, OGG, WAV
+from encoders.errors import NotAudioError
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+
+BLOCK_FRAMES = 1 << 17  # about 3 s at 44.1 kHz: 1 MB of stereo float32
+
+# Container -> the formats that libsndfile may find in it, and FFmpeg's one demuxer for it.
+SNDFILE_FORMATS = {
+    WAV: ("WAV", "WAVEX", "RF64"),
+    FLAC: ("FLAC",),
+    OGG: ("OGG",),
+    MP3: ("MP3", "MPEG"),
+}
+FFMPEG_DEMUXERS = {WAV: "wav", FLAC: "flac", OGG: "ogg", MP3: "mp3", MP4: "mp4", ADTS: "aac"}
+# libsndfile reports a huge count where the length is unknown.
+UNKNOWN_FRAMES = 1 << 48
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An opened stream.
+
+    Attributes
+    ----------
+    sample_rate_hz, channels : int
+        Of the stream.
+    codec : str
+        The decoder library's name for the coding, lower case.
+    duration_s : float or None
+        As the decoder library declares it.
+    blocks : iterator of ndarray of shape (n,), float32
+        The mono mix, in order. Raises `DecodingStoppedError` where the stream breaks off.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    codec: str
+    duration_s: float | None
+    blocks: Iterator[NDArray[np.float32]]
+
+
+class DecodingStoppedError(Exception):
+    """The decoder gave up inside the stream; never leaves the room."""
+
+
+def open_sound(data: bytes, container: str) -> Sound:
+    """Open the first audio stream.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    container : str
+        One of `containers.CONTAINERS`.
+
+    Returns
+    -------
+    Sound
+
+    Raises
+    ------
+    NotAudioError
+        Neither library can open it.
+    """
+    if container in SNDFILE_FORMATS:
+        sound = _open_sndfile(data, container)
+        if sound is not None:
+            return sound
+    return _open_ffmpeg(data, container)
+
+
+def _open_sndfile(data: bytes, container: str) -> Sound | None:
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(io.BytesIO(data))
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
+        return None  # a coding that libsndfile does not know, such as Speex in Ogg: FFmpeg may
+    if file.format not in SNDFILE_FORMATS[container] or file.samplerate <= 0 or file.channels <= 0:
+        file.close()
+        return None
+    # For MP3 libsndfile only estimates the length; a header that declares it has been read already.
+    known = 0 < file.frames < UNKNOWN_FRAMES and container != MP3
+    duration = file.frames / file.samplerate if known else None
+    return Sound(file.samplerate, file.channels, str(file.subtype).lower(), duration, _read_sndfile(file))
+
+
+def _read_sndfile(file: Any) -> Iterator[NDArray[np.float32]]:  # noqa: ANN401  (soundfile has no types)
+    import soundfile
+
+    with file:
+        while True:
+            try:
+                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+                raise DecodingStoppedError(str(error)) from error
+            if not len(block):
+                return
+            yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _open_ffmpeg(data: bytes, container: str) -> Sound:
+    import av
+    from av.error import FFmpegError
+
+    demuxer = FFMPEG_DEMUXERS[container]
+    restrictions = {"protocol_whitelist": "none"}
+    try:
+        file = av.open(io.BytesIO(data), mode="r", format=demuxer, container_options=restrictions)
+    except (FFmpegError, ValueError, OSError) as error:
+        raise NotAudioError(
+            f"the audio starts like {container.upper()} but cannot be opened as such: export the track again"
+        ) from error
+    # A picture of the cover is a video stream: only audio streams are looked at.
+    if not file.streams.audio:
+        file.close()
+        raise NotAudioError(f"the {container.upper()} file holds no audio stream: send the track's audio")
+    stream = file.streams.audio[0]
+    duration = None
+    if container in (MP4, OGG) and stream.duration and stream.time_base:
+        duration = float(stream.duration * stream.time_base)
+    frames = _frames(file)
+    try:
+        first = next(frames, None)
+    except DecodingStoppedError:
+        first = None
+    if first is None:
+        file.close()
+        raise NotAudioError(
+            f"nothing in the {container.upper()} file's audio stream decodes: export the track again"
+        )
+    # The first frame tells the truth: AAC's header gives half the rate where spectral band replication is implicit.
+    rate, channels = first.sample_rate, len(first.layout.channels)
+    return Sound(rate, channels, stream.codec_context.name, duration, _read_ffmpeg(file, first, frames))
+
+
+def _frames(file: Any) -> "Iterator[AudioFrame]":  # noqa: ANN401  (PyAV's container type is untyped here)
+    from av.error import FFmpegError, InvalidDataError
+
+    packets = file.demux(file.streams.audio[0])
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (FFmpegError, ValueError, OSError) as error:
+            raise DecodingStoppedError(str(error)) from error
+        try:
+            yield from packet.decode()
+        except InvalidDataError:
+            continue  # one damaged packet: players skip it too; lost length shows in the total
+        except (FFmpegError, ValueError, OSError) as error:
+            raise DecodingStoppedError(str(error)) from error
+
+
+def _read_ffmpeg(
+    file: Any,  # noqa: ANN401
+    first: "AudioFrame",
+    rest: "Iterator[AudioFrame]",
+) -> Iterator[NDArray[np.float32]]:
+    form = (first.sample_rate, len(first.layout.channels))
+    with file:
+        waiting, n_waiting = [_mono(first)], first.samples
+        for frame in rest:
+            if (frame.sample_rate, len(frame.layout.channels)) != form:
+                raise DecodingStoppedError("the stream changes its sample rate or channels midway")
+            waiting.append(_mono(frame))
+            n_waiting += frame.samples
+            if n_waiting >= BLOCK_FRAMES:
+                yield np.concatenate(waiting)
+                waiting, n_waiting = [], 0
+        if waiting:
+            yield np.concatenate(waiting)
+
+
+def _mono(frame: "AudioFrame") -> NDArray[np.float32]:
+    samples = frame.to_ndarray()  # planar: (channels, n); packed: (1, n * channels)
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    if samples.dtype.kind == "u":  # 8 bits, centred at 128
+        samples = (samples.astype(np.float32) - 128.0) / 128.0
+    elif samples.dtype.kind == "i":
+        samples = samples.astype(np.float64) / (1 << (8 * samples.dtype.itemsize - 1))
+    return samples.mean(axis=0, dtype=np.float32)
