@@ -1,0 +1,42 @@
+"""artist_transfer: from a track's content and its artists' catalogue to the collaborative space.
+
+A track that nobody has played has audio and credits. `fit` learns, on the tracks that do have collaborative vectors,
+where such a track belongs; the model then projects cold tracks in batches and says for each which tier it is on, how far
+it may be trusted and which catalogue tracks it leaned on. Importing this package does not import torch.
+"""
+
+from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows
+from artist_transfer.confidence import ConfidenceTable
+from artist_transfer.credits import Credits, Role
+from artist_transfer.errors import ModelFileError, NotEnoughTracksError, TransferError, TransferInputError
+from artist_transfer.fitting import fit
+from artist_transfer.model import TransferModel
+from artist_transfer.options import EpochReport, FitOptions
+from artist_transfer.storage import load_model, save_model
+from artist_transfer.types import NO_DATE, ColdTracks, Projection, Tier, WarmTracks, release_days
+
+__all__ = [
+    "CATALOGUE_LIMIT",
+    "NO_DATE",
+    "Catalogue",
+    "CatalogueBatch",
+    "CatalogueRows",
+    "ColdTracks",
+    "ConfidenceTable",
+    "Credits",
+    "EpochReport",
+    "FitOptions",
+    "ModelFileError",
+    "NotEnoughTracksError",
+    "Projection",
+    "Role",
+    "Tier",
+    "TransferError",
+    "TransferInputError",
+    "TransferModel",
+    "WarmTracks",
+    "fit",
+    "load_model",
+    "release_days",
+    "save_model",
+]

@@ -1,0 +1,43 @@
+"""Drawing catalogue tracks for a whole epoch at once."""
+
+import numpy as np
+
+from artist_transfer.catalogue import CatalogueRows
+from artist_transfer.credits import IntArray
+
+
+def sample_catalogues(catalogues: CatalogueRows, width: int, rng: np.random.Generator) -> IntArray:
+    """Draw up to `width` tracks from each catalogue, uniformly and without replacement.
+
+    Floyd's algorithm (Bentley and Floyd, "A sample of brilliance", CACM 30(9), 1987), for all targets side by side:
+    for j from size - width to size - 1 draw t from 0..j and take t, or j where t is already taken. A catalogue of at
+    most `width` tracks is taken whole.
+
+    Parameters
+    ----------
+    catalogues : CatalogueRows
+        Of m targets.
+    width : int
+        Tracks to draw, at least 1.
+    rng : numpy.random.Generator
+        The source of chance.
+
+    Returns
+    -------
+    ndarray, shape (m, width), int64
+        Rows of the warm tracks in no meaningful order, padded with -1 at the end.
+    """
+    sizes = catalogues.sizes
+    drawn = np.full((sizes.size, width), -1, dtype=np.int64)
+    for step in range(width):
+        last = sizes - width + step
+        guess = rng.integers(0, np.maximum(last, 0) + 1)
+        taken = (drawn[:, :step] == guess[:, None]).any(axis=1)
+        pick = np.where(taken, last, guess)
+        drawn[:, step] = np.where(sizes > width, pick, np.where(step < sizes, step, -1))
+    place = catalogues.indptr[:-1, None] + drawn
+    return (
+        np.where(drawn >= 0, catalogues.rows[np.where(drawn >= 0, place, 0)], -1)
+        if catalogues.rows.size
+        else drawn
+    )

@@ -1,0 +1,237 @@
+"""Training the network on warm tracks as if they were cold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from artist_transfer.acarec import NetworkReader, resolve_device
+from artist_transfer.artist_mean import artist_means
+from artist_transfer.catalogue import Catalogue
+from artist_transfer.credits import IntArray
+from artist_transfer.network import ACARec
+from artist_transfer.options import EpochReport, FitOptions
+from artist_transfer.ranking import NeighbourJudge, row_cosine
+from artist_transfer.sampling import sample_catalogues
+from artist_transfer.scaling import Scaling
+from artist_transfer.types import WarmTracks
+
+MAX_HELD_OUT = 2048
+"""Held-out tracks at most: beyond, they cost time and sharpen nothing."""
+
+MIN_HELD_OUT = 8
+"""Held-out tracks aimed at in a small space."""
+
+MAX_REFERENCE = 50_000
+"""Tracks among which a held-out track's neighbours are looked for, at most."""
+
+MIN_STEPS = 8
+"""Optimiser steps in one epoch at least: small spaces are passed over several times, each time with new samples."""
+
+# Separates this room's streams of chance that come from the one seed.
+_SPLIT, _SAMPLES, _REFERENCE = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A trained network and what its held-out tracks said.
+
+    Attributes
+    ----------
+    network : ACARec
+        With the weights of its best epoch.
+    scaling : Scaling
+        Of the training tracks.
+    sizes : ndarray, shape (held_out,), int64
+        Catalogue size of each judged held-out track.
+    cosine, ndcg : ndarray, shape (held_out,), float64
+        Of the network's vectors.
+    mean_cosine, mean_ndcg : ndarray, shape (held_out,), float64
+        Of the artist mean's vectors.
+    list_length : int
+        The k of the NDCG.
+    train_tracks, epochs, best_epoch : int
+        How many targets it learned from, how many epochs ran, and whose weights these are.
+    """
+
+    network: ACARec
+    scaling: Scaling
+    sizes: IntArray
+    cosine: npt.NDArray[np.float64]
+    ndcg: npt.NDArray[np.float64]
+    mean_cosine: npt.NDArray[np.float64]
+    mean_ndcg: npt.NDArray[np.float64]
+    list_length: int
+    train_tracks: int
+    epochs: int
+    best_epoch: int
+
+
+def split_held_out(trainable: IntArray, options: FitOptions) -> IntArray:
+    """The tracks that training never sees.
+
+    Parameters
+    ----------
+    trainable : ndarray, shape (n,), int64
+        Rows of the warm tracks that have a catalogue.
+    options : FitOptions
+        Seed and share. At least 8 tracks are held out where that is no more than a quarter, at most 2,048.
+
+    Returns
+    -------
+    ndarray, shape (held_out,), int64
+        Ascending rows, at least one.
+    """
+    n = trainable.size
+    wanted = max(round(options.validation_share * n), min(MIN_HELD_OUT, n // 4), 1)
+    rng = np.random.default_rng([options.seed, _SPLIT])
+    return np.sort(rng.choice(trainable, size=min(wanted, MAX_HELD_OUT), replace=False))
+
+
+def train(
+    warm: WarmTracks,
+    held_out: IntArray,
+    options: FitOptions,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Training | None:
+    """Train the network.
+
+    Each warm track with a catalogue is a target as if cold: its content and up to `options.catalogue_sample` tracks of
+    its catalogue, drawn anew in each epoch, are to give its collaborative vector (mean squared error, Adam). The
+    held-out tracks are in neither targets nor catalogues; after each epoch they are projected from their whole
+    catalogues and judged by `NeighbourJudge`. Training stops when that has not risen for `options.patience` epochs.
+
+    Parameters
+    ----------
+    warm : WarmTracks
+        All warm tracks.
+    held_out : ndarray, shape (h,), int64
+        Rows of `warm`, from `split_held_out`.
+    options : FitOptions
+        How to train.
+    on_epoch : callable, optional
+        Called after each epoch.
+
+    Returns
+    -------
+    Training or None
+        None where the split leaves no target to learn from or none to judge by.
+    """
+    seen = warm.without(held_out)
+    catalogue = Catalogue(seen)
+    judged = warm.take(held_out)
+    selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
+    has = selected.sizes > 0
+    judged = judged.take(has)
+    learned = catalogue.select(seen.as_cold(), options.catalogue_limit)
+    targets = np.flatnonzero(learned.sizes > 0)
+    if len(judged) == 0 or targets.size == 0:
+        return None
+    selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
+    learned = catalogue.select(seen.as_cold(targets), options.catalogue_limit)
+
+    device = resolve_device(options.device)
+    scaling = Scaling.of(seen.content, seen.collaborative)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = ACARec(warm.content_dim, warm.dim)
+    network.to(device)
+    reader = NetworkReader(network, scaling)
+    judge = NeighbourJudge(judged.collaborative, _reference(seen, options.seed))
+
+    content = torch.from_numpy(scaling.content(seen.content)).to(device)
+    collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
+    rng = np.random.default_rng([options.seed, _SAMPLES])
+    passes = -(-MIN_STEPS // -(-targets.size // options.batch_size))
+
+    def judge_now() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        vectors, _ = reader.read(
+            judged.content, selected, seen.content, seen.collaborative, options.batch_size
+        )
+        return judge.ndcg(vectors), row_cosine(vectors, judged.collaborative)
+
+    best_ndcg, best_epoch, best_state, epoch = -1.0, 0, _copy(network), 0
+    for epoch in range(1, options.max_epochs + 1):
+        total = 0.0
+        for _ in range(passes):
+            rows = sample_catalogues(learned, options.catalogue_sample, rng)
+            order = rng.permutation(targets.size)
+            total += _one_pass(
+                network,
+                optimiser,
+                content,
+                collaborative,
+                torch.from_numpy(targets[order]).to(device),
+                torch.from_numpy(rows[order]).to(device),
+                options.batch_size,
+            )
+        ndcg = float(judge_now()[0].mean())
+        best = ndcg > best_ndcg
+        if best:
+            best_ndcg, best_epoch, best_state = ndcg, epoch, _copy(network)
+        if on_epoch is not None:
+            on_epoch(EpochReport(epoch=epoch, loss=total / (passes * targets.size), ndcg=ndcg, best=best))
+        if epoch - best_epoch >= options.patience:
+            break
+    network.load_state_dict(best_state)
+    ndcg_each, cosine_each = judge_now()
+    means = artist_means(selected, seen.collaborative)
+    return Training(
+        network=network,
+        scaling=scaling,
+        sizes=selected.sizes,
+        cosine=cosine_each,
+        ndcg=ndcg_each,
+        mean_cosine=row_cosine(means, judged.collaborative),
+        mean_ndcg=judge.ndcg(means),
+        list_length=judge.k,
+        train_tracks=int(targets.size),
+        epochs=epoch,
+        best_epoch=best_epoch,
+    )
+
+
+def _one_pass(
+    network: ACARec,
+    optimiser: torch.optim.Optimizer,
+    content: Tensor,
+    collaborative: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    batch_size: int,
+) -> float:
+    """Learn from every target once; the sum of the targets' mean squared errors."""
+    network.train()
+    total = torch.zeros((), device=content.device)
+    for begin in range(0, targets.shape[0], batch_size):
+        target = targets[begin : begin + batch_size]
+        row = rows[begin : begin + batch_size]
+        mask = row >= 0
+        # Padding reads the first warm track; the mask keeps it out of the answer.
+        row = row.clamp_min(0)
+        catalogue = collaborative[row]
+        projected, _ = network(content[target], network.keys(content[row], catalogue), catalogue, mask)
+        loss = functional.mse_loss(projected, collaborative[target])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        total += loss.detach() * target.shape[0]
+    network.eval()
+    return float(total)
+
+
+def _copy(network: ACARec) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _reference(seen: WarmTracks, seed: int) -> npt.NDArray[np.float32]:
+    """Collaborative vectors of the tracks to be found; a sample of a large space."""
+    if len(seen) <= MAX_REFERENCE:
+        return seen.collaborative
+    rng = np.random.default_rng([seed, _REFERENCE])
+    return seen.collaborative[np.sort(rng.choice(len(seen), size=MAX_REFERENCE, replace=False))]
