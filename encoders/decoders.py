@@ -28,6 +28,8 @@ SNDFILE_FORMATS = {
     MP3: ("MP3", "MPEG"),
 }
 FFMPEG_DEMUXERS = {WAV: "wav", FLAC: "flac", OGG: "ogg", MP3: "mp3", MP4: "mp4", ADTS: "aac"}
+OPUS_MAGIC = b"OpusHead"  # first bytes of the first packet
+OGG_FIRST_PAGE_BYTES = 64  # page header (28 with one segment) and that packet's start
 # libsndfile reports a huge count where the length is unknown.
 UNKNOWN_FRAMES = 1 << 48
 
@@ -78,7 +80,9 @@ def open_sound(data: bytes, container: str) -> Sound:
     NotAudioError
         Neither library can open it.
     """
-    if container in SNDFILE_FORMATS:
+    # libsndfile 1.2 reports "malformed" halfway through sound Opus files of some encoders; FFmpeg reads them all.
+    opus = container == OGG and OPUS_MAGIC in data[:OGG_FIRST_PAGE_BYTES]
+    if container in SNDFILE_FORMATS and not opus:
         sound = _open_sndfile(data, container)
         if sound is not None:
             return sound
@@ -88,8 +92,12 @@ def open_sound(data: bytes, container: str) -> Sound:
 def _open_sndfile(data: bytes, container: str) -> Sound | None:
     import soundfile
 
+    class Stream(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            return False  # a seekable file is repositioned after every read, which costs Vorbis time
+
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file = Stream(io.BytesIO(data))
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
         return None  # a coding that libsndfile does not know, such as Speex in Ogg: FFmpeg may
     if file.format not in SNDFILE_FORMATS[container] or file.samplerate <= 0 or file.channels <= 0:
