@@ -1,0 +1,179 @@
+"""The search over one state: base and fresh rows merged, filtered, capped by artist, ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.backends import best
+from index.filters import count_bits, passes
+from index.rows import NO_ARTIST
+from index.state import SearchState
+from index.types import Bitmap, Filters, Float32Array, Hits, Int64Array
+
+# A capped query whose best k hold too many tracks of one artist is searched again for this many times as much.
+_WIDEN = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all queries of one call share.
+
+    Parameters
+    ----------
+    k : int
+    filters : Filters or None
+    exclude : sequence of collections of track ids, one a query, or None
+    max_per_artist : int or None
+    """
+
+    k: int
+    filters: Filters | None = None
+    exclude: Sequence[Collection[str]] | None = None
+    max_per_artist: int | None = None
+
+
+def answer(state: SearchState, queries: Float32Array, request: Request) -> list[Hits]:
+    """Answer queries from one state.
+
+    Parameters
+    ----------
+    queries : ndarray of float32, shape (q, dim)
+        Of unit length where the metric is cosine.
+
+    Returns
+    -------
+    list of Hits, length q
+    """
+    alive, alive_count, fresh_rows = _selected(state, request.filters)
+    # Rows of both parts are numbered through: base rows first, fresh ones after them.
+    fresh_scores = queries @ state.fresh_vectors[fresh_rows].T
+    fresh_rows = fresh_rows + state.base.backend.count
+    excluded = [set(ids) for ids in request.exclude] if request.exclude is not None else None
+    fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
+    if request.max_per_artist is not None:
+        fetch *= 2
+    hits: list[Hits | None] = [None] * len(queries)
+    pending = np.arange(len(queries))
+    while len(pending):
+        everything = fetch >= alive_count and fetch >= len(fresh_rows)
+        if alive_count:
+            scores, rows = state.base.backend.search(queries[pending], fetch, alive, alive_count)
+        else:
+            scores = np.zeros((len(pending), 0), dtype=np.float32)
+            rows = np.zeros((len(pending), 0), dtype=np.int64)
+        unsatisfied = []
+        for position, query in enumerate(pending):
+            near = best(fresh_scores[query], fetch)
+            found = _merged(
+                state,
+                np.concatenate([rows[position], fresh_rows[near]]),
+                np.concatenate([scores[position], fresh_scores[query][near]]),
+            )
+            # Beyond the first `fetch` the two parts may miss rows that belong in between.
+            found = found if everything else found.first(fetch)
+            skip = excluded[query] if excluded is not None else None
+            found = _without(state, found, skip) if skip else found
+            if request.max_per_artist is not None:
+                found = _capped(state, found, request.max_per_artist)
+            if len(found.rows) < request.k and not everything:
+                unsatisfied.append(query)
+            else:
+                hits[query] = _hits(state, found.first(request.k))
+        pending = np.array(unsatisfied, dtype=np.int64)
+        fetch *= _WIDEN
+    return [found for found in hits if found is not None]
+
+
+def _selected(state: SearchState, filters: Filters | None) -> tuple[Bitmap | None, int, Int64Array]:
+    """Rows that may be found: bitmap and count of the base's, numbers of the fresh ones."""
+    if filters is None or filters.is_empty:
+        return state.base_alive, state.base_alive_count, np.flatnonzero(state.fresh_alive)
+    bitmap = state.base.compiled.bitmap(filters)
+    if state.base_alive is not None:
+        bitmap = bitmap & state.base_alive
+    fresh = state.fresh_alive & passes(filters, state.fresh_columns, state.base.artists, state.base.markets)
+    return bitmap, count_bits(bitmap), np.flatnonzero(fresh)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Candidates of one query, best first."""
+
+    rows: Int64Array
+    scores: Float32Array
+
+    def first(self, count: int) -> _Found:
+        return _Found(self.rows[:count], self.scores[:count])
+
+    def only(self, kept: Sequence[int]) -> _Found:
+        return _Found(self.rows[list(kept)], self.scores[list(kept)])
+
+
+def _merged(state: SearchState, rows: Int64Array, scores: Float32Array) -> _Found:
+    """Order by score descending, then by track id ascending."""
+    order = np.lexsort((rows, -scores))
+    rows, scores = rows[order], scores[order]
+    # Base rows ascend with their ids, so only ties that fresh rows take part in need their ids compared.
+    count = state.base.backend.count
+    tied = np.flatnonzero((scores[1:] == scores[:-1]) & (rows[1:] >= count))
+    if len(tied):
+        done = 0
+        for start in tied:
+            if start < done:
+                continue
+            low, high = (
+                np.searchsorted(-scores, -scores[start], "left"),
+                np.searchsorted(-scores, -scores[start], "right"),
+            )
+            run = rows[low:high]
+            ids = _ids(state, run)
+            rows[low:high] = run[sorted(range(len(run)), key=ids.__getitem__)]
+            done = int(high)
+    return _Found(rows, scores)
+
+
+def _without(state: SearchState, found: _Found, skip: Collection[str]) -> _Found:
+    return found.only([at for at, track_id in enumerate(_ids(state, found.rows)) if track_id not in skip])
+
+
+def _capped(state: SearchState, found: _Found, most: int) -> _Found:
+    """Keep at most so many tracks of one primary artist; tracks without credits are not counted."""
+    count = state.base.backend.count
+    fresh = found.rows >= count
+    artists = np.empty(len(found.rows), dtype=np.int32)
+    artists[~fresh] = state.base.columns.primary_artist[found.rows[~fresh]]
+    artists[fresh] = state.fresh_columns.primary_artist[found.rows[fresh] - count]
+    taken: dict[int, int] = {}
+    kept = []
+    for at, artist in enumerate(artists.tolist()):
+        if artist != NO_ARTIST:
+            taken[artist] = taken.get(artist, 0) + 1
+            if taken[artist] > most:
+                continue
+        kept.append(at)
+    return found.only(kept)
+
+
+def _ids(state: SearchState, rows: Int64Array) -> list[str]:
+    count = state.base.backend.count
+    fresh = np.flatnonzero(rows >= count)
+    if not len(fresh):
+        return list(state.base.columns.track_ids[rows].tolist())
+    ids = state.base.columns.track_ids[np.where(rows < count, rows, 0)] if count else np.empty(len(rows), dtype=object)
+    ids[fresh] = state.fresh_columns.track_ids[rows[fresh] - count]
+    return list(ids.tolist())
+
+
+def _hits(state: SearchState, found: _Found) -> Hits:
+    count = state.base.backend.count
+    fresh = found.rows >= count
+    base, late = found.rows[~fresh], found.rows[fresh] - count
+    tiers = np.empty(len(found.rows), dtype=np.int8)
+    confidence = np.empty(len(found.rows), dtype=np.float32)
+    tiers[~fresh], tiers[fresh] = state.base.columns.tiers[base], state.fresh_columns.tiers[late]
+    confidence[~fresh] = state.base.columns.confidence[base]
+    confidence[fresh] = state.fresh_columns.confidence[late]
+    return Hits(_ids(state, found.rows), found.scores, tiers, confidence)

@@ -1,0 +1,100 @@
+"""Group commit: one thread writes, callers that arrive meanwhile share the next write.
+
+A one-row merge_insert costs about as much as one of a hundred rows, so merging the batches of concurrent callers is
+what makes many small ingests cheap; and one writer per store never conflicts with itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from index.errors import StoreClosedError
+from index.types import CommitReceipt, WriteBatch
+
+_log = logging.getLogger(__name__)
+
+# Rows of one group: bounds how long the first caller waits for strangers' rows to be written with its own.
+_GROUP_ROWS = 8192
+
+
+class GroupCommitter:
+    """Merges concurrent writes.
+
+    Parameters
+    ----------
+    apply : callable
+        Writes a group of batches durably, the later ones winning, and gives one receipt a batch. It may be called
+        again with the same batches, so writing twice must do what writing once does.
+    """
+
+    def __init__(self, apply: Callable[[Sequence[WriteBatch]], Sequence[CommitReceipt]]) -> None:
+        self._apply = apply
+        self._waiting: deque[tuple[WriteBatch, Future[CommitReceipt]]] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def commit(self, batch: WriteBatch) -> CommitReceipt:
+        """Write a batch with whatever others want written, and return once it is durable.
+
+        Raises
+        ------
+        StoreClosedError
+        StoreError
+            What writing this batch raised; other callers' batches are not concerned.
+        """
+        future: Future[CommitReceipt] = Future()
+        with self._changed:
+            if self._closed:
+                raise StoreClosedError("the store is closed: open it again")
+            self._waiting.append((batch, future))
+            # Supervision: a thread that died (its group got the exception) is followed by another.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="index-committer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return future.result()
+
+    def close(self) -> None:
+        """Write what is waiting, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                group = [self._waiting.popleft()]
+                rows = group[0][0].row_count
+                while self._waiting and rows + self._waiting[0][0].row_count <= _GROUP_ROWS:
+                    rows += self._waiting[0][0].row_count
+                    group.append(self._waiting.popleft())
+            self._write(group)
+
+    def _write(self, group: list[tuple[WriteBatch, Future[CommitReceipt]]]) -> None:
+        try:
+            receipts = self._apply([batch for batch, _ in group])
+        except Exception as error:
+            if len(group) == 1:
+                group[0][1].set_exception(error)
+                return
+            _log.warning("a group of %d commits failed (%s); writing each by itself", len(group), error)
+            for member in group:
+                self._write([member])
+        except BaseException as error:
+            for _, future in group:
+                future.set_exception(error)
+            raise
+        else:
+            for (_, future), receipt in zip(group, receipts, strict=True):
+                future.set_result(receipt)

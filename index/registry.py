@@ -1,0 +1,211 @@
+"""Spaces, snapshots and the publish history: three small tables that say what is served.
+
+Appending one row to the publish history IS the publish: a reader sees the row or does not. Its sequence is the table's
+key and is only ever inserted, so that of two publishers at one moment both succeed, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from index.errors import (
+    DamagedHomeError,
+    InvalidVectorError,
+    NoRollbackError,
+    NoSnapshotError,
+    SpaceExistsError,
+    UnknownSnapshotError,
+    UnknownSpaceError,
+)
+from index.layout import Home
+from index.schemas import PUBLISHES, SNAPSHOTS, SPACES
+from index.tables import Remembered, Table
+from index.types import Metric, PublishKind, PublishRecord, SnapshotRecord, SpaceRecord, utc_now
+from index.validation import check_name
+
+_TABLES = {
+    "spaces": (SPACES, "space_id"),
+    "snapshots": (SNAPSHOTS, "snapshot_id"),
+    "publishes": (PUBLISHES, "sequence"),
+}
+
+
+class Registry:
+    """The registry of one home.
+
+    Parameters
+    ----------
+    home : Home
+        Its tables exist.
+    """
+
+    def __init__(self, home: Home) -> None:
+        tables = {name: Table(home.registry(name), f"registry/{name}", key) for name, (_, key) in _TABLES.items()}
+        self._spaces, self._snapshots, self._publishes = tables.values()
+        self._known_spaces = Remembered(self._spaces)
+        self._known_snapshots = Remembered(self._snapshots)
+        self._known_publishes = Remembered(self._publishes)
+
+    @staticmethod
+    def create(home: Home) -> None:
+        """Write the empty tables of a new home."""
+        for name, (schema, key) in _TABLES.items():
+            if not home.exists(home.registry(name)):
+                Table.create(home.registry(name), f"registry/{name}", key, schema.empty_table())
+
+    def add_space(self, space: SpaceRecord) -> None:
+        """Record a space; from here on it exists.
+
+        Raises
+        ------
+        SpaceExistsError
+        """
+        if not self._spaces.insert(_rows([asdict(space) | {"metric": space.metric.value}], SPACES)):
+            raise SpaceExistsError(
+                f"space {space.space_id!r} exists already: choose another id, spaces are never overwritten",
+                field="space_id",
+            )
+
+    def spaces(self) -> list[SpaceRecord]:
+        """List all spaces, oldest first."""
+        return list(self._known_spaces.get(_spaces).values())
+
+    def space(self, space_id: str) -> SpaceRecord:
+        """Find a space.
+
+        Raises
+        ------
+        UnknownSpaceError
+        """
+        found = self._known_spaces.find(check_name(space_id, "space_id"), _spaces)
+        if found is None:
+            raise UnknownSpaceError(
+                f"space {space_id!r} is unknown: import it, or choose one of the list of spaces", field="space_id"
+            )
+        return found
+
+    def add_snapshot(self, snapshot: SnapshotRecord) -> None:
+        """Record a built snapshot; it is not published by this."""
+        check_name(snapshot.snapshot_id, "snapshot_id")
+        self._snapshots.insert(_rows([asdict(snapshot)], SNAPSHOTS))
+
+    def snapshots(self, space_id: str | None = None) -> list[SnapshotRecord]:
+        """List snapshots in the order of their ids, which is that of their making."""
+        found = self._known_snapshots.get(_snapshots)
+        return [record for record in found.values() if space_id is None or record.space_id == space_id]
+
+    def snapshot(self, snapshot_id: str) -> SnapshotRecord:
+        """Find a snapshot.
+
+        Raises
+        ------
+        UnknownSnapshotError
+        """
+        found = self._known_snapshots.find(snapshot_id, _snapshots)
+        if found is None:
+            raise UnknownSnapshotError(
+                f"snapshot {snapshot_id!r} is unknown: choose one of the list of snapshots", field="snapshot_id"
+            )
+        return found
+
+    def publishes(self) -> list[PublishRecord]:
+        """Give the publish history, oldest first."""
+        return list(self._known_publishes.get(_publishes))
+
+    def published(self) -> SnapshotRecord | None:
+        """Give the snapshot that is served, or None before the first publish."""
+        history = self._known_publishes.get(_publishes)
+        if not history:
+            return None
+        try:
+            return self.snapshot(history[-1].snapshot_id)
+        except UnknownSnapshotError as error:
+            raise DamagedHomeError(
+                f"snapshot {history[-1].snapshot_id!r} is published but not recorded: publish another snapshot"
+            ) from error
+
+    def publish(self, snapshot_id: str) -> PublishRecord:
+        """Switch to a snapshot, for every reader at once.
+
+        Raises
+        ------
+        UnknownSnapshotError
+        """
+        self.snapshot(snapshot_id)
+        return self._append(snapshot_id, PublishKind.PUBLISH)
+
+    def rollback_target(self) -> SnapshotRecord:
+        """Give the snapshot that a rollback would return to.
+
+        The history is read as a stack: a publish pushes, a rollback pops. Rolling back twice therefore goes two
+        snapshots back, and never forward again to what was rolled back from.
+
+        Raises
+        ------
+        NoSnapshotError, NoRollbackError
+        """
+        stack: list[str] = []
+        for record in self.publishes():
+            if record.kind is PublishKind.ROLLBACK and record.snapshot_id in stack:
+                while stack[-1] != record.snapshot_id:
+                    stack.pop()
+            elif not stack or stack[-1] != record.snapshot_id:
+                stack.append(record.snapshot_id)
+        if not stack:
+            raise NoSnapshotError("nothing is published yet: build and publish a snapshot first")
+        if len(stack) == 1:
+            raise NoRollbackError(f"no earlier snapshot stands behind {stack[0]!r}: publish one by its id instead")
+        return self.snapshot(stack[-2])
+
+    def rollback(self) -> PublishRecord:
+        """Switch back to `rollback_target`.
+
+        Raises
+        ------
+        NoSnapshotError, NoRollbackError
+        """
+        return self._append(self.rollback_target().snapshot_id, PublishKind.ROLLBACK)
+
+    def _append(self, snapshot_id: str, kind: PublishKind) -> PublishRecord:
+        while True:
+            history = self.publishes()
+            sequence = history[-1].sequence + 1 if history else 1
+            record = PublishRecord(sequence, snapshot_id, kind, utc_now())
+            # Zero inserted rows: another publisher took this sequence; ours comes after it.
+            if self._publishes.insert(_rows([asdict(record) | {"kind": kind.value}], PUBLISHES)):
+                return record
+
+
+def new_space(record: SpaceRecord) -> SpaceRecord:
+    """Check what a caller wants to create.
+
+    Raises
+    ------
+    InvalidIdError, InvalidVectorError
+    """
+    check_name(record.space_id, "space_id")
+    if record.dim < 1:
+        raise InvalidVectorError(f"space {record.space_id!r} has the dimension {record.dim}: it must be at least 1")
+    return record
+
+
+def _rows(rows: Iterable[dict[str, object]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def _spaces(table: pa.Table) -> dict[str, SpaceRecord]:
+    records = [SpaceRecord(**(row | {"metric": Metric(row["metric"])})) for row in table.to_pylist()]
+    return {record.space_id: record for record in sorted(records, key=lambda r: (r.created_at, r.space_id))}
+
+
+def _snapshots(table: pa.Table) -> dict[str, SnapshotRecord]:
+    records = [SnapshotRecord(**row) for row in table.to_pylist()]
+    return {record.snapshot_id: record for record in sorted(records, key=lambda r: r.snapshot_id)}
+
+
+def _publishes(table: pa.Table) -> tuple[PublishRecord, ...]:
+    records = [PublishRecord(**(row | {"kind": PublishKind(row["kind"])})) for row in table.to_pylist()]
+    return tuple(sorted(records, key=lambda r: r.sequence))

@@ -1,0 +1,344 @@
+"""Neighbours from the published snapshot and everything written since, while both change underneath."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from index.answers import Request, answer
+from index.backends import Device, choose_device, make_backend
+from index.errors import InvalidQueryError, NoSnapshotError
+from index.filters import CompiledFilters, check_filters, unpacked
+from index.rows import Vocabulary, aligned_columns
+from index.schemas import track_records
+from index.snapshots import load_base
+from index.state import Base, SearchState
+from index.store import Committed, Store
+from index.tables import ROW_VERSION
+from index.types import (
+    MAX_K,
+    BoolArray,
+    Filters,
+    Float32Array,
+    SearcherStatus,
+    SearchResult,
+    ServedVector,
+    SnapshotRecord,
+    SpaceRecord,
+    Tier,
+    TrackRecord,
+)
+from index.validation import check_vectors
+
+_log = logging.getLogger(__name__)
+
+
+class Searcher:
+    """Searches one home. Any thread may call any method.
+
+    A search works on one immutable state, taken at its beginning by one pointer read; whatever changes (commits of
+    this process, which are shown before `Store.commit` returns; publishes and commits of other processes, which
+    `sync` adopts) makes a new state aside and swaps the pointer.
+
+    Use `Searcher.open`.
+    """
+
+    def __init__(self, store: Store, *, device: Device, threads: int | None) -> None:
+        self._store = store
+        self._device = choose_device(device)
+        self._threads = threads
+        self._state: SearchState | None = None
+        # Versions of the fresh and the tracks table up to which `sync` has adopted what others wrote.
+        self._seen_fresh = 0
+        self._seen_tracks = 0
+        self._syncing = threading.Lock()  # one sync at a time; may take long
+        self._writing = threading.Lock()  # held to make a state from the newest one; short
+        self._unsubscribe = store.subscribe(self._on_commit)
+
+    @classmethod
+    def open(cls, store: Store, *, device: Device = "auto", threads: int | None = None) -> Searcher:
+        """Load what is published; a home where nothing is gives a searcher that waits for the first publish.
+
+        Parameters
+        ----------
+        device : {"auto", "cpu", "gpu"}
+            "auto" takes a GPU where FAISS sees one.
+        threads : int, optional
+            OpenMP threads of one search on the CPU; None: OpenMP's own choice.
+
+        Raises
+        ------
+        DeviceUnavailableError, DamagedHomeError
+        """
+        searcher = cls(store, device=device, threads=threads)
+        searcher.sync()
+        return searcher
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following commits and release the device."""
+        self._unsubscribe()
+        with self._syncing, self._writing:
+            state, self._state = self._state, None
+        if state is not None:
+            state.base.backend.close()
+
+    @property
+    def snapshot(self) -> SnapshotRecord | None:
+        """The snapshot that is served."""
+        state = self._state
+        return state.base.snapshot if state is not None else None
+
+    @property
+    def space(self) -> SpaceRecord | None:
+        """The space that is served."""
+        state = self._state
+        return state.base.space if state is not None else None
+
+    # Following the tables ------------------------------------------------------------------------------------------
+
+    def sync(self) -> bool:
+        """Adopt what was published, written or withdrawn, here or in other processes, since the last time.
+
+        Costs a fraction of a millisecond where nothing was.
+
+        Returns
+        -------
+        bool
+            Whether the state was replaced.
+
+        Raises
+        ------
+        DamagedHomeError
+            A table cannot be read; what was served before is served on.
+        """
+        with self._syncing:
+            published = self._store.published()
+            if published is None:
+                return False
+            state = self._state
+            if state is None or state.base.snapshot.snapshot_id != published.snapshot_id:
+                self._adopt(self._load(published))
+                return True
+            return self._catch_up()
+
+    def _load(self, snapshot: SnapshotRecord) -> Base:
+        artists, markets = Vocabulary(), Vocabulary()
+        built = load_base(self._store, snapshot)
+        tracks, tracks_version = self._store.tracks_table()
+        columns = aligned_columns(built.track_ids, built.tiers, built.confidence, tracks, artists, markets)
+        return Base(
+            space=self._store.space(snapshot.space_id),
+            snapshot=snapshot,
+            backend=make_backend(built.index, built.scale, device=self._device, threads=self._threads),
+            columns=columns,
+            compiled=CompiledFilters(columns, artists, markets),
+            artists=artists,
+            markets=markets,
+            tracks_version=tracks_version,
+        )
+
+    def _adopt(self, base: Base) -> None:
+        # From here on commits of this process wait until the new state is there: they must land in it.
+        with self._writing:
+            state = SearchState.of(base)
+            fresh, self._seen_fresh = self._fresh_since(base.space.space_id, base.snapshot.fresh_version)
+            tracks, self._seen_tracks = self._tracks_since(base.tracks_version)
+            self._state = state.updated(
+                vectors=fresh, tracks=tracks, withdrawn=self._store.withdrawn(), find_tracks=self._find_tracks
+            )
+        # The old base goes when the last search on it has returned: states hold their backend.
+
+    def _catch_up(self) -> bool:
+        with self._writing:
+            state = self._state
+            if state is None:
+                return False
+            withdrawn = self._store.withdrawn()
+            fresh, seen_fresh = self._fresh_since(state.base.space.space_id, self._seen_fresh)
+            tracks, seen_tracks = self._tracks_since(self._seen_tracks)
+            new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
+            self._seen_fresh, self._seen_tracks = seen_fresh, seen_tracks
+            changed = len(new.fresh_alive) != len(state.fresh_alive) or new.masks_more_than(state)
+            if changed:
+                self._state = new
+            return changed
+
+    def _fresh_since(self, space_id: str, version: int) -> tuple[dict[str, tuple[ServedVector, int]], int]:
+        rows, latest = self._store.fresh_since(space_id, version)
+        return {row.track_id: (row, at) for row, at in zip(rows.records(), rows.versions, strict=True)}, latest
+
+    def _tracks_since(self, version: int) -> tuple[dict[str, tuple[TrackRecord, int]], int]:
+        rows, latest = self._store.tracks_table(since=version)
+        return _versioned(rows), latest
+
+    def _find_tracks(self, track_ids: list[str]) -> Mapping[str, tuple[TrackRecord, int]]:
+        return _versioned(self._store.tracks_table(track_ids=track_ids)[0])
+
+    def _on_commit(self, committed: Committed) -> None:
+        """Show a group of this process's commits; called by the committer, in order, before their callers return."""
+        with self._writing:
+            state = self._state
+            if state is None:
+                return
+            space_id = state.base.space.space_id
+            version = committed.fresh_versions.get(space_id, 0)
+            self._state = state.updated(
+                vectors={key: (row, version) for key, row in committed.fresh.get(space_id, {}).items()},
+                tracks={key: (track, committed.tracks_version) for key, track in committed.tracks.items()},
+                withdrawn=committed.withdrawn,
+                find_tracks=self._find_tracks,
+            )
+
+    def add(self, rows: Sequence[ServedVector], tracks: Sequence[TrackRecord]) -> None:
+        """Make sure that committed rows are found by the next search.
+
+        Commits through this searcher's own store are shown before `Store.commit` returns; this is for rows that were
+        committed otherwise, and costs next to nothing where they are shown already. What is shown is always what
+        the tables hold, so that a newer commit is never put back by a late call.
+        """
+        state = self._state
+        if state is None or any(not _shows(state, row) for row in rows) or (tracks and not rows):
+            self.sync()
+
+    def withdraw(self, track_ids: Iterable[str]) -> None:
+        """Leave tracks out of every answer from now on; that it lasts is up to a commit."""
+        with self._writing:
+            if self._state is not None:
+                self._state = self._state.updated(
+                    vectors={}, tracks={}, withdrawn=set(track_ids), find_tracks=self._find_tracks
+                )
+
+    # Searching -----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: Float32Array,
+        k: int,
+        *,
+        filters: Filters | None = None,
+        exclude: Sequence[Collection[str]] | None = None,
+        max_per_artist: int | None = None,
+    ) -> SearchResult:
+        """Find the k best tracks for each query.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dim)
+            Vectors of the served space.
+        k : int
+            1 to `MAX_K`. Fewer hits are normal where fewer tracks pass.
+        filters : Filters, optional
+            Which tracks may be found, in all queries alike.
+        exclude : sequence of collections of track ids, optional
+            One a query: tracks to leave out of its answer.
+        max_per_artist : int, optional
+            At least 1: most tracks of one primary artist in an answer. Tracks without credits are not counted.
+
+        Returns
+        -------
+        SearchResult
+            Scores are inner products; in a cosine space, cosines. Highest first; ties by track id.
+
+        Raises
+        ------
+        NoSnapshotError
+        InvalidVectorError
+            Wrong dimension, NaN, or zero where the metric is cosine.
+        InvalidQueryError
+            Reasons K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID.
+        """
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MAX_K:
+            raise InvalidQueryError(f"k is {k!r}: ask for 1 to {MAX_K} neighbours", reason="K_OUT_OF_RANGE", field="k")
+        if max_per_artist is not None and max_per_artist < 1:
+            raise InvalidQueryError(
+                f"max_per_artist is {max_per_artist}: use at least 1, or leave it out", field="max_per_artist"
+            )
+        if filters is not None:
+            check_filters(filters)
+        state = self._current()
+        space = state.base.space
+        array = check_vectors(queries, dim=space.dim, metric=space.metric, field="queries")
+        if exclude is not None and len(exclude) != len(array):
+            raise InvalidQueryError(
+                f"exclude has {len(exclude)} entries for {len(array)} queries: give one for each", field="exclude"
+            )
+        request = Request(int(k), filters, exclude, max_per_artist)
+        hits = answer(state, state.searchable(array), request)
+        return SearchResult(hits, space.space_id, state.base.snapshot.snapshot_id)
+
+    def vectors(self, track_ids: Sequence[str]) -> tuple[BoolArray, Float32Array]:
+        """Give tracks' vectors as they are searched, to be used as queries.
+
+        They are of unit length in a cosine space, and rounded to float16 where they come from the built index;
+        `Store.served_vectors` has the exact ones.
+
+        Returns
+        -------
+        (found, vectors) : ndarray of bool, shape (n,), and of float32, shape (n, dim)
+            Zeros where a track is not served or withdrawn.
+
+        Raises
+        ------
+        NoSnapshotError
+        """
+        state = self._current()
+        found = np.zeros(len(track_ids), dtype=bool)
+        vectors = np.zeros((len(track_ids), state.base.space.dim), dtype=np.float32)
+        for position, track_id in enumerate(track_ids):
+            vector = state.find(track_id)
+            if vector is not None:
+                found[position], vectors[position] = True, vector
+        return found, vectors
+
+    def status(self) -> SearcherStatus:
+        """Count what is served; empty ids and zero counts before the first publish."""
+        state = self._state
+        withdrawn = len(self._store.withdrawn())
+        if state is None:
+            return SearcherStatus("", "", "", self._device, 0, dict.fromkeys(Tier, 0), 0, withdrawn)
+        base_tiers = state.base.columns.tiers
+        if state.base_alive is not None:
+            base_tiers = base_tiers[unpacked(state.base_alive, state.base.backend.count)]
+        fresh_tiers = state.fresh_columns.tiers[state.fresh_alive]
+        counts = np.bincount(base_tiers, minlength=4) + np.bincount(fresh_tiers, minlength=4)
+        return SearcherStatus(
+            space_id=state.base.space.space_id,
+            snapshot_id=state.base.snapshot.snapshot_id,
+            index_kind=state.base.snapshot.index_kind,
+            device=state.base.backend.device,
+            tracks=state.base_alive_count + len(fresh_tiers),
+            tiers={tier: int(counts[tier]) for tier in Tier},
+            fresh_rows=len(fresh_tiers),
+            withdrawn=withdrawn,
+        )
+
+    def _current(self) -> SearchState:
+        state = self._state
+        if state is None:
+            raise NoSnapshotError("nothing is published yet: import a space and publish a snapshot of it first")
+        return state
+
+
+def _versioned(rows: pa.Table) -> dict[str, tuple[TrackRecord, int]]:
+    versions: list[Any] = rows[ROW_VERSION].to_pylist()
+    return {track.track_id: (track, at) for track, at in zip(track_records(rows), versions, strict=True)}
+
+
+def _shows(state: SearchState, row: ServedVector) -> bool:
+    vector = state.find(row.track_id)
+    wanted = state.searchable(np.asarray(row.vector, dtype=np.float32)[None])[0]
+    return row.track_id in state.withdrawn or (vector is not None and np.array_equal(vector, wanted))

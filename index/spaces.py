@@ -1,0 +1,174 @@
+"""The tables of a space: served vectors, fresh rows, user vectors; and how fresh rows are folded into served ones.
+
+A served row says in ``fresh_version`` up to which version of the fresh table it has taken its track into account.
+A row may only be replaced by one that has seen as much or more, so that neither a fold nor a refresh, in whatever
+order and from whatever process, puts a staler vector over a newer one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from index.errors import InvalidIdError, InvalidVectorError
+from index.layout import Home
+from index.registry import Registry, new_space
+from index.schemas import ServedRows, collaborative_table, column_vectors, served_schema, served_table, users_table
+from index.tables import ROW_VERSION, Table
+from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord
+from index.validation import check_id, check_served, check_unique, check_vectors
+
+_NOT_STALER = "source.fresh_version >= target.fresh_version"
+
+
+class SpaceTables:
+    """The vectors of all spaces of a home.
+
+    Parameters
+    ----------
+    home : Home
+    registry : Registry
+    """
+
+    def __init__(self, home: Home, registry: Registry) -> None:
+        self._home = home
+        self._registry = registry
+        self._opened: dict[str, Table] = {}
+        self._lock = threading.Lock()
+
+    def _table(self, address: str, name: str, key: str) -> Table:
+        with self._lock:
+            if address not in self._opened:
+                self._opened[address] = Table(address, name, key)
+            return self._opened[address]
+
+    def served(self, space_id: str) -> Table:
+        """Give the served table of a space."""
+        self._registry.space(space_id)
+        return self._table(self._home.served(space_id), f"served/{space_id}", "track_id")
+
+    def fresh(self, space_id: str) -> Table:
+        """Give the fresh table of a space."""
+        self._registry.space(space_id)
+        return self._table(self._home.fresh(space_id), f"fresh/{space_id}", "track_id")
+
+    def users(self, space_id: str) -> Table:
+        """Give the user table of a space."""
+        self._registry.space(space_id)
+        return self._table(self._home.users(space_id), f"users/{space_id}", "user_id")
+
+    def create(
+        self,
+        space: SpaceRecord,
+        track_ids: Sequence[str],
+        vectors: Float32Array,
+        user_ids: Sequence[str] | None,
+        user_vectors: Float32Array | None,
+    ) -> SpaceRecord:
+        """Write a new space; see `Store.create_space`."""
+        new_space(space)
+        if (user_ids is None) != (user_vectors is None):
+            raise InvalidVectorError("user_ids and user_vectors go together: give both or neither", field="user_ids")
+        users = list(user_ids) if user_ids is not None else []
+        user_array = user_vectors if user_vectors is not None else np.zeros((0, space.dim), dtype=np.float32)
+        tracks = [str(track_id) for track_id in track_ids]
+        users = [str(user_id) for user_id in users]
+        track_array = _checked(tracks, vectors, "track_ids", "vectors", space)
+        # A user without plays may well have the zero vector: it is stored, and refused only as a query.
+        user_array = _checked(users, user_array, "user_ids", "user_vectors", space, zero_allowed=True)
+        done = SpaceRecord(
+            space.space_id, space.dim, space.metric, space.created_at, len(tracks), len(users), space.source
+        )
+        if any(known.space_id == space.space_id for known in self._registry.spaces()):
+            self._registry.add_space(done)  # raises
+        written = {
+            self._home.served(space.space_id): ("served", collaborative_table(space.space_id, tracks, track_array)),
+            self._home.fresh(space.space_id): ("fresh", served_schema(space.dim).empty_table()),
+            self._home.users(space.space_id): ("users", users_table(users, user_array)),
+        }
+        for address, (kind, rows) in written.items():
+            # The registry row comes last: tables without one are what a creation that was cut short left behind.
+            Table.create(
+                address,
+                f"{kind}/{space.space_id}",
+                rows.schema.names[0],
+                rows,
+                overwrite=self._home.exists(address),
+            )
+        self._registry.add_space(done)
+        return done
+
+    def replace_served(self, space_id: str, rows: Sequence[ServedVector], as_of: int) -> int:
+        """Merge re-projected rows; see `Store.replace_served`."""
+        space = self._registry.space(space_id)
+        check_served(rows, dim=space.dim, metric=space.metric)
+        check_unique([row.track_id for row in rows], "track_id")
+        served = self.served(space_id)
+        if not rows:
+            return served.version
+        return served.upsert(served_table(space_id, rows, space.dim, as_of), update_if=_NOT_STALER)
+
+    def fold(self, space_id: str) -> tuple[int, int]:
+        """Bring the fresh rows that no snapshot contains yet into the served table.
+
+        Fresh rows stay where they are: a rollback to an older snapshot needs them. The place to delete them is the
+        clean-up of versions, up to the smallest ``fresh_version`` among the snapshots that are kept.
+
+        Returns
+        -------
+        (served_version, fresh_version) : tuple of int
+            The served table at the first contains the fresh table at the second.
+        """
+        fresh, served = self.fresh(space_id), self.served(space_id)
+        handle = fresh.latest()
+        folded = max((record.fresh_version for record in self._registry.snapshots(space_id)), default=0)
+        names = [name for name in handle.schema.names if name != "fresh_version"]
+        rows = fresh.read(columns=[*names, ROW_VERSION], since=folded, handle=handle)
+        if not rows.num_rows:
+            return served.version, int(handle.version)
+        versions = rows[ROW_VERSION].cast(pa.int64())
+        rows = rows.drop_columns([ROW_VERSION]).append_column(handle.schema.field("fresh_version"), versions)
+        merged = served.upsert(rows.cast(handle.schema), update_if="source.fresh_version > target.fresh_version")
+        return merged, int(handle.version)
+
+    def lookup(
+        self, space_id: str, track_ids: Sequence[str], snapshot: SnapshotRecord | None
+    ) -> dict[str, ServedVector]:
+        """Find vectors as they were stored; see `Store.served_vectors`."""
+        version, covered = (snapshot.served_version, snapshot.fresh_version) if snapshot else (None, 0)
+        newer = ServedRows(self.fresh(space_id).read(keys=track_ids, since=covered))
+        found = {row.track_id: row for row in newer.records()}
+        missing = [track_id for track_id in track_ids if track_id not in found]
+        older = ServedRows(self.served(space_id).read(keys=missing, version=version))
+        return found | {row.track_id: row for row in older.records()}
+
+    def user_vectors(self, space_id: str, user_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
+        """Find user vectors; see `Store.user_vectors`."""
+        rows = self.users(space_id).read(keys=user_ids)
+        return list(rows["user_id"].to_pylist()), column_vectors(rows["vector"])
+
+
+def _checked(
+    ids: Sequence[str],
+    vectors: Float32Array,
+    ids_field: str,
+    vectors_field: str,
+    space: SpaceRecord,
+    *,
+    zero_allowed: bool = False,
+) -> Float32Array:
+    for value in ids:
+        check_id(value, ids_field)
+    check_unique(ids, ids_field)
+    metric = None if zero_allowed else space.metric
+    names = ids if len(ids) == len(vectors) else None
+    array = check_vectors(vectors, dim=space.dim, metric=metric, names=names, field=vectors_field)
+    if len(array) != len(ids):
+        raise InvalidIdError(
+            f"{len(ids)} {ids_field} came with {len(array)} {vectors_field}: give as many of the one as of the other",
+            field=ids_field,
+        )
+    return array

@@ -1,0 +1,254 @@
+"""What one search sees: a snapshot's index, the rows fresh to it, and what is masked. Never changed, only replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from index.backends import Backend
+from index.filters import CompiledFilters, packed
+from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted
+from index.snapshots import unit
+from index.types import (
+    Bitmap,
+    BoolArray,
+    Float32Array,
+    Metric,
+    ServedVector,
+    SnapshotRecord,
+    SpaceRecord,
+    Tier,
+    TrackRecord,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A snapshot's rows in memory.
+
+    Parameters
+    ----------
+    tracks_version : int
+        Version of the tracks table that `columns` was joined with.
+    """
+
+    space: SpaceRecord
+    snapshot: SnapshotRecord
+    backend: Backend
+    columns: Columns
+    compiled: CompiledFilters
+    artists: Vocabulary
+    markets: Vocabulary
+    tracks_version: int
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    """Where a fresh row comes from, to tell what is newer."""
+
+    track: TrackRecord
+    tier: Tier
+    confidence: float
+    fresh_version: int
+    tracks_version: int
+
+
+class FreshRows:
+    """Rows written since the snapshot was built; only ever appended to, by the one that holds the writer's lock.
+
+    A track that is written again gets a new row; its older one stays for the states that still show it.
+
+    Parameters
+    ----------
+    base : Base
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.vectors: Growing[np.float32] = Growing(np.float32, (base.space.dim,))
+        self.columns = GrowingColumns(base.artists, base.markets)
+        self.provenance: list[_Provenance] = []
+        self.newest: dict[str, int] = {}
+
+    def append(self, vector: Float32Array, provenance: _Provenance) -> int:
+        """Append a row and give its number."""
+        row = len(self.provenance)
+        self.vectors.extend(vector[None])
+        self.columns.append(provenance.track, int(provenance.tier), provenance.confidence)
+        self.provenance.append(provenance)
+        self.newest[provenance.track.track_id] = row
+        return row
+
+
+@dataclass(frozen=True, eq=False)
+class SearchState:
+    """A consistent picture: everything that a search reads.
+
+    Parameters
+    ----------
+    base_alive : Bitmap or None
+        Rows of the base that may be found: neither superseded by a fresh row nor withdrawn. None: all.
+    base_alive_count : int
+    fresh_columns, fresh_vectors : the fresh rows as of this state
+        Vectors of shape (f, dim), float32, of unit length where the metric is cosine.
+    fresh_alive : ndarray of bool, shape (f,)
+    """
+
+    base: Base
+    base_alive: Bitmap | None
+    base_alive_count: int
+    fresh: FreshRows
+    fresh_columns: Columns
+    fresh_vectors: Float32Array
+    fresh_alive: BoolArray
+    withdrawn: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, base: Base) -> SearchState:
+        """Begin with a snapshot and nothing fresh."""
+        fresh = FreshRows(base)
+        none = np.zeros(0, dtype=bool)
+        return cls(base, None, base.backend.count, fresh, fresh.columns.view(), fresh.vectors.view(), none)
+
+    def searchable(self, vectors: Float32Array) -> Float32Array:
+        """Bring vectors of shape (n, dim) to what inner products are taken of."""
+        return unit(vectors) if self.base.space.metric is Metric.COSINE else vectors
+
+    def find(self, track_id: str) -> Float32Array | None:
+        """Give a track's vector as it is searched; None where it is not served or withdrawn."""
+        if track_id in self.withdrawn:
+            return None
+        row = self.fresh.newest.get(track_id)
+        if row is not None:
+            # Perhaps newer than this state: then a commit is returning just now, and either answer is right.
+            fresh: Float32Array = self.fresh.vectors.view()[row]
+            return fresh
+        row = find_sorted(self.base.columns.track_ids, track_id)
+        return self.base.backend.vectors(np.array([row]))[0] if row >= 0 else None
+
+    def masks_more_than(self, other: SearchState) -> bool:
+        """Whether rows that `other` shows are masked here; both on one base."""
+        n = len(other.fresh_alive)
+        return self.base_alive_count != other.base_alive_count or bool(
+            (self.fresh_alive[:n] != other.fresh_alive).any()
+        )
+
+    def _versions(self, track_id: str) -> tuple[int, int] | None:
+        """Versions of the fresh and of the tracks table that are shown of a track; None where it is not shown."""
+        row = self.fresh.newest.get(track_id)
+        if row is not None:
+            shown = self.fresh.provenance[row]
+            return shown.fresh_version, shown.tracks_version
+        if find_sorted(self.base.columns.track_ids, track_id) >= 0:
+            return self.base.snapshot.fresh_version, self.base.tracks_version
+        return None
+
+    def updated(
+        self,
+        *,
+        vectors: Mapping[str, tuple[ServedVector, int]],
+        tracks: Mapping[str, tuple[TrackRecord, int]],
+        withdrawn: Collection[str],
+        find_tracks: Callable[[list[str]], Mapping[str, tuple[TrackRecord, int]]],
+    ) -> SearchState:
+        """Give the state after some commits; what is not newer than what is shown is left aside.
+
+        Only the holder of the writer's lock may call this, on the newest state.
+
+        Parameters
+        ----------
+        vectors : mapping of track id to (row, version of the fresh table that holds it)
+        tracks : mapping of track id to (record, version of the tracks table that holds it)
+        withdrawn : collection of track ids
+        find_tracks : callable
+            Looks up tracks that are needed and not in `tracks`.
+        """
+        newly_withdrawn = set(withdrawn) - self.withdrawn
+        # Grown in place: ids in it must be out of every answer from now on, and older states only mask by bitmaps.
+        self.withdrawn.update(newly_withdrawn)
+        shown = {track_id: self._versions(track_id) for track_id in {*vectors, *tracks}}
+        moved: dict[str, tuple[bool, bool]] = {}
+        for track_id, versions in shown.items():
+            if track_id in self.withdrawn:
+                continue
+            new_vector = track_id in vectors and (versions is None or vectors[track_id][1] > versions[0])
+            new_track = versions is not None and track_id in tracks and tracks[track_id][1] > versions[1]
+            if new_vector or new_track:
+                moved[track_id] = (new_vector, new_track)
+        wanting = [
+            track_id
+            for track_id, (_, new_track) in moved.items()
+            if not new_track and track_id not in tracks and track_id not in self.fresh.newest
+        ]
+        looked_up = dict(find_tracks(wanting)) if wanting else {}
+        dead_fresh: list[int] = []
+        dead_base: list[int] = []
+        for track_id, (new_vector, _) in moved.items():
+            row = self.fresh.newest.get(track_id)
+            self._append(track_id, vectors.get(track_id) if new_vector else None, tracks, looked_up)
+            if row is not None:
+                dead_fresh.append(row)
+            else:
+                dead_base.append(find_sorted(self.base.columns.track_ids, track_id))
+        for track_id in newly_withdrawn:
+            dead_base.append(find_sorted(self.base.columns.track_ids, track_id))
+            dead_fresh.append(self.fresh.newest.get(track_id, -1))
+        return self._masked(dead_base, dead_fresh)
+
+    def _append(
+        self,
+        track_id: str,
+        new: tuple[ServedVector, int] | None,
+        tracks: Mapping[str, tuple[TrackRecord, int]],
+        looked_up: Mapping[str, tuple[TrackRecord, int]],
+    ) -> None:
+        row = self.fresh.newest.get(track_id)
+        old = self.fresh.provenance[row] if row is not None else None
+        known = [found for found in (tracks.get(track_id), looked_up.get(track_id)) if found is not None]
+        if old is not None:
+            known.append((old.track, old.tracks_version))
+        track, tracks_version = max(known, key=lambda found: found[1], default=(TrackRecord(track_id), 0))
+        if new is not None:
+            served, version = new
+            vector = self.searchable(np.asarray(served.vector, dtype=np.float32)[None])[0]
+            tier, confidence = served.tier, served.confidence
+        elif old is not None and row is not None:
+            vector = self.fresh.vectors.view()[row].copy()
+            tier, confidence, version = old.tier, old.confidence, old.fresh_version
+        else:
+            at = find_sorted(self.base.columns.track_ids, track_id)
+            vector = self.base.backend.vectors(np.array([at]))[0]
+            tier, confidence = Tier(int(self.base.columns.tiers[at])), float(self.base.columns.confidence[at])
+            version = self.base.snapshot.fresh_version
+        self.fresh.append(vector, _Provenance(track, tier, confidence, version, tracks_version))
+
+    def _masked(self, dead_base: Iterable[int], dead_fresh: Iterable[int]) -> SearchState:
+        count = len(self.fresh.provenance)
+        fresh_alive = np.ones(count, dtype=bool)
+        fresh_alive[: len(self.fresh_alive)] = self.fresh_alive
+        fresh_alive[[row for row in dead_fresh if row >= 0]] = False
+        bitmap, alive_count = self.base_alive, self.base_alive_count
+        rows = np.array([row for row in dead_base if row >= 0], dtype=np.int64)
+        if len(rows):
+            if bitmap is None:
+                bitmap = packed(np.ones(self.base.backend.count, dtype=bool))
+            bitmap = bitmap.copy()
+            alive_count -= _clear(bitmap, np.unique(rows))
+        return replace(
+            self,
+            base_alive=bitmap,
+            base_alive_count=alive_count,
+            fresh_columns=self.fresh.columns.view(),
+            fresh_vectors=self.fresh.vectors.view(),
+            fresh_alive=fresh_alive,
+        )
+
+
+def _clear(bitmap: Bitmap, rows: Any) -> int:
+    """Clear bits in place and count those that were set."""
+    bits = (np.uint8(1) << (rows & 7).astype(np.uint8)).astype(np.uint8)
+    were_set = int(np.count_nonzero(bitmap[rows >> 3] & bits))
+    np.bitwise_and.at(bitmap, rows >> 3, ~bits)
+    return were_set

@@ -1,0 +1,473 @@
+"""The Lance tables of a home behind one door: durable writes in groups, reads at a version. No search here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+
+from index.committer import GroupCommitter
+from index.errors import InvalidIdError, InvalidVectorError, StoreClosedError
+from index.layout import Home
+from index.registry import Registry
+from index.schemas import (
+    TRACKS,
+    WITHDRAWN,
+    ServedRows,
+    column_vectors,
+    content_table,
+    served_table,
+    track_records,
+    tracks_table,
+)
+from index.spaces import SpaceTables
+from index.tables import ROW_VERSION, Remembered, Table
+from index.types import (
+    CommitReceipt,
+    Float32Array,
+    PublishRecord,
+    ServedVector,
+    SnapshotRecord,
+    SpaceRecord,
+    TrackRecord,
+    WriteBatch,
+    utc_now,
+)
+from index.validation import check_id, check_name, check_served, check_track, check_vectors
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What one group commit made durable, for those that keep a picture of the tables in memory.
+
+    Parameters
+    ----------
+    tracks : dict of track id to TrackRecord
+    tracks_version : int
+        Version of the tracks table that holds them; 0 where there are none.
+    fresh : dict of space id to a dict of track id to ServedVector
+    fresh_versions : dict of space id to int
+        Version of each space's fresh table that holds them.
+    withdrawn : frozenset of str
+    """
+
+    tracks: dict[str, TrackRecord] = field(default_factory=dict)
+    tracks_version: int = 0
+    fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
+    fresh_versions: dict[str, int] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
+
+
+class Store:
+    """One home folder. Every method may be called from any thread; several processes may open one home.
+
+    What `commit` acknowledged survives the end of the process at any moment; a power failure is survived as far as
+    the file system brings finished writes to the disk by itself (Lance does not ask it to).
+
+    Use `Store.open`.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._tracks = Table(home.tracks, "tracks", "track_id")
+        self._withdrawn = Table(home.withdrawn, "withdrawn", "track_id")
+        self._known_withdrawn = Remembered(self._withdrawn)
+        self._registry = Registry(home)
+        self._spaces = SpaceTables(home, self._registry)
+        self._content: dict[str, Table] = {}
+        self._content_lock = threading.Lock()
+        self._committer = GroupCommitter(self._write_group)
+        self._listeners: list[Callable[[Committed], None]] = []
+        self._closed = False
+
+    @classmethod
+    def open(cls, home: str | Path, *, create: bool = True) -> Store:
+        """Open a home folder.
+
+        Parameters
+        ----------
+        home : str or Path
+        create : bool
+            Whether a folder that is missing or empty is made into a home.
+
+        Raises
+        ------
+        DamagedHomeError
+            It is no home, is of another format version, or cannot be read.
+        """
+        layout = Home(Path(home))
+        if not layout.check_marker(create=create):
+            layout.root.mkdir(parents=True, exist_ok=True)
+            for address, name, schema in (
+                (layout.tracks, "tracks", TRACKS),
+                (layout.withdrawn, "withdrawn", WITHDRAWN),
+            ):
+                if not layout.exists(address):
+                    Table.create(address, name, "track_id", schema.empty_table())
+            Registry.create(layout)
+            layout.write_marker()
+        return cls(layout)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the commits under way; later ones are refused."""
+        self._closed = True
+        self._committer.close()
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return self._home.root
+
+    # Writing -------------------------------------------------------------------------------------------------------
+
+    def commit(self, batch: WriteBatch) -> CommitReceipt:
+        """Write a batch; concurrent callers share one write.
+
+        Tables are written in the order content, tracks, fresh, withdrawn: whoever sees a fresh row finds its track
+        and its content. Of rows with one key, in one batch or in several, the last one stands. Ids that are
+        withdrawn already keep their first reason.
+
+        Returns
+        -------
+        CommitReceipt
+            Once everything is durable and visible to the searchers of this store.
+
+        Raises
+        ------
+        InvalidInputError
+            Something in the batch is malformed; nothing of it was written.
+        UnknownSpaceError
+        DamagedHomeError
+            A table could not be written; what the batch wrote before it stays, and writing it again is safe.
+        """
+        self._check(batch)
+        if batch.row_count == 0:
+            return CommitReceipt()
+        return self._committer.commit(batch)
+
+    def subscribe(self, listener: Callable[[Committed], None]) -> Callable[[], None]:
+        """Have `listener` called with every group after it is durable and before its callers return, in order.
+
+        Returns
+        -------
+        callable
+            Ends the subscription.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _check(self, batch: WriteBatch) -> None:
+        if self._closed:
+            raise StoreClosedError("the store is closed: open it again")
+        for track in batch.tracks:
+            check_track(track)
+        for encoder_id, rows in batch.content.items():
+            check_name(encoder_id, "encoder_id")
+            table = self._content_table(encoder_id)
+            dim = column_dim(table) if table else None
+            for track_id, vector in rows:
+                check_id(track_id)
+                check_vectors(np.asarray(vector)[None], dim=dim, names=[track_id], field="content")
+        for space_id, served in batch.fresh.items():
+            space = self.space(space_id)
+            check_served(served, dim=space.dim, metric=space.metric)
+        for track_id in batch.withdrawn:
+            check_id(track_id)
+
+    def _write_group(self, batches: Sequence[WriteBatch]) -> list[CommitReceipt]:
+        content: dict[str, dict[str, Float32Array]] = {}
+        tracks: dict[str, TrackRecord] = {}
+        fresh: dict[str, dict[str, ServedVector]] = {}
+        receipts, withdrawn = self._plan_withdrawals(batches)
+        for batch in batches:
+            for encoder_id, rows in batch.content.items():
+                content.setdefault(encoder_id, {}).update(rows)
+            tracks.update((track.track_id, track) for track in batch.tracks)
+            for space_id, served in batch.fresh.items():
+                fresh.setdefault(space_id, {}).update((row.track_id, row) for row in served)
+        for encoder_id, vectors in content.items():
+            if vectors:
+                self._write_content(encoder_id, vectors)
+        tracks_version = self._tracks.upsert(tracks_table(tracks.values())) if tracks else 0
+        fresh = {space_id: rows for space_id, rows in fresh.items() if rows}
+        versions = {
+            space_id: self._spaces.fresh(space_id).upsert(
+                served_table(space_id, list(rows.values()), self.space(space_id).dim)
+            )
+            for space_id, rows in fresh.items()
+        }
+        if withdrawn:
+            ids, reasons = list(withdrawn), list(withdrawn.values())
+            self._withdrawn.insert(pa.table([ids, [utc_now()] * len(ids), reasons], schema=WITHDRAWN))
+        self._tell(Committed(tracks, tracks_version, fresh, versions, frozenset(withdrawn)))
+        return receipts
+
+    def _plan_withdrawals(self, batches: Sequence[WriteBatch]) -> tuple[list[CommitReceipt], dict[str, str]]:
+        receipts: list[CommitReceipt] = []
+        planned: dict[str, str] = {}
+        known = self.withdrawn() if any(batch.withdrawn for batch in batches) else frozenset()
+        for batch in batches:
+            new = {k: reason for k, reason in batch.withdrawn.items() if k not in known and k not in planned}
+            planned |= new
+            receipts.append(CommitReceipt(newly_withdrawn=tuple(new)))
+        return receipts, planned
+
+    def _write_content(self, encoder_id: str, vectors: dict[str, Float32Array]) -> None:
+        ids = list(vectors)
+        lengths = {len(vector) for vector in vectors.values()}
+        table = self._content_table(encoder_id)
+        wanted = column_dim(table) if table else len(vectors[ids[0]])
+        if lengths != {wanted}:
+            raise InvalidVectorError(
+                f"content of encoder {encoder_id!r} has the lengths {sorted(lengths)} where {wanted} is needed: "
+                "send vectors of one encoder under one encoder id",
+                field="content",
+            )
+        rows = content_table(encoder_id, ids, np.stack([np.asarray(vectors[i], dtype=np.float32) for i in ids]))
+        if table is None:
+            table = Table.create(
+                self._home.content(encoder_id), f"content/{encoder_id}", "track_id", rows.schema.empty_table()
+            )
+            with self._content_lock:
+                self._content[encoder_id] = table
+        table.upsert(rows)
+
+    def _tell(self, committed: Committed) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(committed)
+            except Exception:
+                # The rows are durable: a listener's trouble is its own, and its next sync repairs its picture.
+                _log.exception("a listener failed on a commit")
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def track(self, track_id: str) -> TrackRecord | None:
+        """Find a track's metadata; None where it is unknown."""
+        found = self.tracks([track_id])
+        return found[0] if found else None
+
+    def tracks(self, track_ids: Sequence[str] | None = None) -> list[TrackRecord]:
+        """Give metadata of tracks, of all where no ids are given; unknown ids are left out."""
+        return track_records(self._tracks.read(keys=track_ids))
+
+    def tracks_table(self, *, track_ids: Sequence[str] | None = None, since: int | None = None) -> tuple[pa.Table, int]:
+        """Give metadata as columns, and the version it was read at.
+
+        Parameters
+        ----------
+        track_ids : sequence of str, optional
+            Only these.
+        since : int, optional
+            Only rows written after this version.
+        """
+        handle = self._tracks.latest()
+        rows = self._tracks.read(columns=[*TRACKS.names, ROW_VERSION], keys=track_ids, since=since, handle=handle)
+        return rows, int(handle.version)
+
+    def content(self, encoder_id: str, track_ids: Sequence[str] | None = None) -> tuple[list[str], Float32Array]:
+        """Give content vectors of an encoder, of all tracks where no ids are given.
+
+        Returns
+        -------
+        (found_ids, vectors) : list of str and ndarray of float32, shape (n, content_dim)
+            Unknown ids are left out; ``(0, 0)`` where the encoder has stored nothing.
+        """
+        table = self._content_table(check_name(encoder_id, "encoder_id"))
+        if table is None:
+            return [], np.zeros((0, 0), dtype=np.float32)
+        rows = table.read(columns=["track_id", "content"], keys=track_ids)
+        return list(rows["track_id"].to_pylist()), column_vectors(rows["content"])
+
+    def withdrawn(self) -> frozenset[str]:
+        """Give the ids of all withdrawn tracks."""
+        return self._known_withdrawn.get(lambda rows: frozenset(rows["track_id"].to_pylist()))
+
+    def _content_table(self, encoder_id: str) -> Table | None:
+        with self._content_lock:
+            if encoder_id not in self._content and self._home.exists(self._home.content(encoder_id)):
+                address = self._home.content(encoder_id)
+                self._content[encoder_id] = Table(address, f"content/{encoder_id}", "track_id")
+            return self._content.get(encoder_id)
+
+    # Spaces --------------------------------------------------------------------------------------------------------
+
+    def create_space(
+        self,
+        space: SpaceRecord,
+        track_ids: Sequence[str],
+        vectors: Float32Array,
+        user_ids: Sequence[str] | None = None,
+        user_vectors: Float32Array | None = None,
+    ) -> SpaceRecord:
+        """Store a training of the recommender; nothing of it is served before a snapshot of it is published.
+
+        Parameters
+        ----------
+        space : SpaceRecord
+            Its counts are filled in.
+        vectors : ndarray of float32, shape (len(track_ids), dim)
+        user_vectors : ndarray of float32, shape (len(user_ids), dim), optional
+
+        Returns
+        -------
+        SpaceRecord
+            As stored.
+
+        Raises
+        ------
+        SpaceExistsError
+        InvalidIdError
+            An id is malformed or stands there twice, or there are more or fewer ids than vectors.
+        InvalidVectorError
+            Wrong dimension, NaN, values beyond 1e15, or zero vectors of tracks where the metric is cosine.
+        """
+        return self._spaces.create(space, track_ids, vectors, user_ids, user_vectors)
+
+    def spaces(self) -> list[SpaceRecord]:
+        """List all spaces, oldest first."""
+        return self._registry.spaces()
+
+    def space(self, space_id: str) -> SpaceRecord:
+        """Find a space; raises `UnknownSpaceError`."""
+        return self._registry.space(space_id)
+
+    def user_vectors(self, space_id: str, user_ids: Sequence[str] | None = None) -> tuple[list[str], Float32Array]:
+        """Give user vectors: found ids, and float32 of shape (n, dim); unknown ids are left out."""
+        return self._spaces.user_vectors(space_id, user_ids)
+
+    def served_rows(
+        self, space_id: str, *, version: int | None = None, track_ids: Sequence[str] | None = None
+    ) -> ServedRows:
+        """Give served rows of a space at a version (None: the latest), without the fresh ones."""
+        return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
+
+    def fresh_rows(self, space_id: str, *, since: int = 0) -> ServedRows:
+        """Give fresh rows written after a version of the fresh table, such as a snapshot's ``fresh_version``."""
+        return self.fresh_since(space_id, since)[0]
+
+    def fresh_since(self, space_id: str, version: int) -> tuple[ServedRows, int]:
+        """Give `fresh_rows` and the version that they were read at."""
+        table = self._spaces.fresh(space_id)
+        handle = table.latest()
+        rows = table.read(columns=[*handle.schema.names, ROW_VERSION], since=version, handle=handle)
+        return ServedRows(rows), int(handle.version)
+
+    def fresh_version(self, space_id: str) -> int:
+        """Give the latest version of a space's fresh table."""
+        return self._spaces.fresh(space_id).version
+
+    def replace_served(self, space_id: str, rows: Sequence[ServedVector], *, as_of: int) -> int:
+        """Merge re-projected rows into the served table; visible once a snapshot of it is published.
+
+        Parameters
+        ----------
+        as_of : int
+            `fresh_version` of the space as it was BEFORE the inputs of the projection were read. Fresh rows
+            written later win over these rows; earlier ones are replaced by them.
+
+        Returns
+        -------
+        int
+            Version of the served table.
+
+        Raises
+        ------
+        UnknownSpaceError, InvalidInputError
+        """
+        return self._spaces.replace_served(space_id, rows, as_of)
+
+    def served_vectors(
+        self, space_id: str, track_ids: Sequence[str], *, snapshot: SnapshotRecord | None = None
+    ) -> dict[str, ServedVector]:
+        """Find vectors exactly as stored (not as the index rounds them), with their provenance.
+
+        Parameters
+        ----------
+        snapshot : SnapshotRecord, optional
+            See the space as this snapshot and the rows fresh to it; None: as the latest built snapshot of the
+            space would show it.
+
+        Returns
+        -------
+        dict of track id to ServedVector
+            Unknown ids are left out; withdrawn ones are not.
+        """
+        if snapshot is None:
+            built = self.snapshots(space_id)
+            snapshot = built[-1] if built else None
+        elif snapshot.space_id != space_id:
+            raise InvalidIdError(
+                f"snapshot {snapshot.snapshot_id!r} belongs to space {snapshot.space_id!r}: ask for that one",
+                field="snapshot",
+            )
+        return self._spaces.lookup(space_id, list(track_ids), snapshot)
+
+    # Snapshots -----------------------------------------------------------------------------------------------------
+
+    def snapshots(self, space_id: str | None = None) -> list[SnapshotRecord]:
+        """List built snapshots, of one space or of all, oldest first."""
+        return self._registry.snapshots(space_id)
+
+    def snapshot(self, snapshot_id: str) -> SnapshotRecord:
+        """Find a snapshot; raises `UnknownSnapshotError`."""
+        return self._registry.snapshot(snapshot_id)
+
+    def record_snapshot(self, snapshot: SnapshotRecord) -> None:
+        """Record a built snapshot and protect the Lance version that it needs."""
+        self._spaces.served(snapshot.space_id).protect(snapshot.snapshot_id, snapshot.served_version)
+        self._registry.add_snapshot(snapshot)
+
+    def publish(self, snapshot_id: str) -> PublishRecord:
+        """Switch every reader to a snapshot in one step; raises `UnknownSnapshotError`."""
+        return self._registry.publish(snapshot_id)
+
+    def published(self) -> SnapshotRecord | None:
+        """Give the snapshot that is served; None before the first publish."""
+        return self._registry.published()
+
+    def publishes(self) -> list[PublishRecord]:
+        """Give the publish history, oldest first."""
+        return self._registry.publishes()
+
+    def rollback_target(self) -> SnapshotRecord:
+        """Give what `rollback` would return to; raises `NoSnapshotError` or `NoRollbackError`."""
+        return self._registry.rollback_target()
+
+    def rollback(self) -> PublishRecord:
+        """Switch every reader back to the snapshot published before this one.
+
+        Rolling back again goes one further back. Raises `NoSnapshotError` or `NoRollbackError`.
+        """
+        return self._registry.rollback()
+
+    @property
+    def layout(self) -> Home:
+        """Addresses of the home, for the files of built indexes."""
+        return self._home
+
+    @property
+    def space_tables(self) -> SpaceTables:
+        """The tables of the spaces, for building snapshots."""
+        return self._spaces
+
+
+def column_dim(table: Table) -> int:
+    """Length of the vectors of a content table."""
+    return int(table.schema.field("content").type.list_size)

@@ -1,0 +1,255 @@
+"""One Lance table: always its latest version, writes that merge on its key, errors in one sentence.
+
+Facts about Lance (pylance 14) that this file stands on, each held by a test:
+
+- ``_row_last_updated_at_version`` is the version in which a row was committed, also when concurrent writers were
+  rebased, and survives compaction; it needs stable row ids.
+- A source with one key twice inserts it twice: the caller hands in unique keys.
+- A handle sees the version it was opened at until it is opened anew; asking for the latest version costs about 0.1 ms.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from index.errors import DamagedHomeError
+
+T = TypeVar("T")
+
+ROW_VERSION = "_row_last_updated_at_version"
+"""Lance's hidden column: the version of the table that wrote the row."""
+
+# Other processes may write the same home: how often, and how long in all, a merge is tried again.
+_CONFLICT_RETRIES = 50
+_RETRY_TIMEOUT = timedelta(seconds=60)
+# Up to here a look-up is a filter over the keys; beyond it, one pass over the key column with a hash table.
+_FILTER_KEYS = 256
+
+
+def quoted(text: str) -> str:
+    """Quote a string literal for a Lance filter (SQL: a quote inside is doubled, nothing else is special)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Table:
+    """A Lance table of a home.
+
+    Parameters
+    ----------
+    address : str
+        Where it lies.
+    name : str
+        What errors call it, such as "tracks" or "served/SPACE".
+    key : str
+        Its key column.
+
+    Raises
+    ------
+    DamagedHomeError
+        It cannot be opened.
+    """
+
+    def __init__(self, address: str, name: str, key: str) -> None:
+        self.address = address
+        self.name = name
+        self.key = key
+        self._handle_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        with self._reading():
+            self._handle: Any = lance.dataset(address)
+            self._writer: Any = lance.dataset(address)
+
+    @classmethod
+    def create(cls, address: str, name: str, key: str, rows: pa.Table, *, overwrite: bool = False) -> Table:
+        """Write a new table; one that another process created in the meantime is opened instead."""
+        mode = "overwrite" if overwrite else "create"
+        try:
+            lance.write_dataset(rows, address, mode=mode, enable_stable_row_ids=True)
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise DamagedHomeError(
+                    f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
+                ) from error
+        return cls(address, name, key)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        # Lance reports damage as any of these; pyarrow's ArrowInvalid is a ValueError.
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DamagedHomeError(
+                f"table {self.name} of the home cannot be read: restore it from a backup, "
+                "or build the home anew from the manifest and the factors"
+            ) from error
+
+    @property
+    def version(self) -> int:
+        """Latest version."""
+        with self._handle_lock, self._reading():
+            return int(self._handle.latest_version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema."""
+        return self._handle.schema
+
+    def latest(self) -> Any:
+        """Give a handle on the latest version; it stays at it."""
+        with self._handle_lock, self._reading():
+            if self._handle.latest_version != self._handle.version:
+                self._handle = lance.dataset(self.address)
+            return self._handle
+
+    def at(self, version: int | None) -> Any:
+        """Give a handle on a version; None: the latest."""
+        if version is None:
+            return self.latest()
+        with self._reading():
+            return lance.dataset(self.address, version=version)
+
+    def upsert(self, rows: pa.Table, *, update_if: str | None = None) -> int:
+        """Insert rows of new keys and update those of known ones, durably.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Its keys are unique.
+        update_if : str, optional
+            SQL condition over ``source.column`` and ``target.column``; a known key's row is left where it fails.
+
+        Returns
+        -------
+        int
+            Version that holds the rows.
+        """
+        return self._merge(rows, lambda merge: merge.when_matched_update_all(update_if))[0]
+
+    def insert(self, rows: pa.Table) -> int:
+        """Insert rows of new keys, leave those of known ones as they are, and count the new ones."""
+        return self._merge(rows, lambda merge: merge)[1]
+
+    def _merge(self, rows: pa.Table, matched: Callable[[Any], Any]) -> tuple[int, int]:
+        with self._write_lock:
+            writer = self._writer
+            if writer.latest_version != writer.version:
+                writer = self._writer = lance.dataset(self.address)
+            try:
+                merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
+                counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise DamagedHomeError(
+                    f"table {self.name} of the home cannot be written: check the disk's free space and "
+                    "the folder's rights, and that no other process writes without pause"
+                ) from error
+            return int(writer.version), int(counts["num_inserted_rows"])
+
+    def read(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+        since: int | None = None,
+        version: int | None = None,
+        handle: Any = None,
+    ) -> pa.Table:
+        """Read rows.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            May name `ROW_VERSION`.
+        keys : sequence of str, optional
+            Only these keys, in whatever order; unknown ones are left out.
+        since : int, optional
+            Only rows written after this version of the table.
+        version : int, optional
+            Read at this version; else at the latest.
+        handle : optional
+            What `latest` or `at` gave, to read several times at one version.
+        """
+        dataset = handle if handle is not None else self.at(version)
+        names = list(columns) if columns is not None else list(dataset.schema.names)
+        conditions = []
+        if since is not None:
+            if since >= dataset.version:
+                return _empty(dataset, names)
+            conditions.append(f"{ROW_VERSION} > {int(since)}")
+        with self._reading():
+            if keys is not None:
+                if not keys:
+                    return _empty(dataset, names)
+                if len(keys) > _FILTER_KEYS:
+                    return self._take_keys(dataset, names, keys, since)
+                conditions.append(f"{self.key} IN ({', '.join(map(quoted, keys))})")
+            return dataset.to_table(columns=names, filter=" AND ".join(conditions) or None)
+
+    def _take_keys(self, dataset: Any, names: list[str], keys: Sequence[str], since: int | None) -> pa.Table:
+        found = dataset.to_table(columns=[self.key, ROW_VERSION])
+        mask = pc.is_in(found[self.key], value_set=pa.array(keys, pa.string()))
+        if since is not None:
+            mask = pc.and_(mask, pc.greater(found[ROW_VERSION], since))
+        rows = pc.indices_nonzero(mask)
+        if ROW_VERSION not in names:
+            return dataset.take(rows, columns=names)
+        taken = dataset.take(rows, columns=[name for name in names if name != ROW_VERSION])
+        return taken.append_column(ROW_VERSION, found[ROW_VERSION].take(rows)).select(names)
+
+    def batches(self, columns: Sequence[str], *, version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream the columns of all rows at a version, in the table's order."""
+        with self._reading():
+            yield from self.at(version).scanner(columns=list(columns), scan_in_order=True).to_batches()
+
+    def count(self, version: int | None = None) -> int:
+        """Count the rows."""
+        with self._reading():
+            return int(self.at(version).count_rows())
+
+    def protect(self, tag: str, version: int) -> None:
+        """Keep a version from ever being cleaned up, until the tag is removed."""
+        with self._reading():
+            self.latest().tags.create(tag, version)
+
+
+class Remembered:
+    """What was computed from a table, until the table has another version.
+
+    Parameters
+    ----------
+    table : Table
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._version: int | None = None
+        self._value: Any = None
+
+    def get(self, compute: Callable[[pa.Table], T]) -> T:
+        """Give ``compute(all rows)``, computed at most once a version."""
+        handle = self._table.latest()
+        if handle.version != self._version:
+            value = compute(self._table.read(handle=handle))
+            self._value, self._version = value, handle.version
+            return value
+        value = self._value
+        return value
+
+    def find(self, key: str, compute: Callable[[pa.Table], Mapping[str, T]]) -> T | None:
+        """Look a key up in what `get` gives, for tables whose rows never change: only an unknown key asks the disk."""
+        if self._value is not None and key in self._value:
+            found: T = self._value[key]
+            return found
+        return self.get(compute).get(key)
+
+
+def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
+    fields = [pa.field(name, pa.uint64()) if name == ROW_VERSION else dataset.schema.field(name) for name in names]
+    return pa.schema(fields).empty_table()

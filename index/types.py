@@ -1,0 +1,308 @@
+"""The records that cross this room's door: plain, frozen, made of arrays and ids."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Int8Array = npt.NDArray[np.int8]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Bitmap = npt.NDArray[np.uint8]
+"""One bit a row, least significant bit first: what `faiss.IDSelectorBitmap` reads."""
+StringArray = np.ndarray[Any, Any]
+"""Array of dtype ``numpy.dtypes.StringDType()``."""
+
+MAX_K = 2048
+"""Largest k of a query: where the GPU's top-k selection stops (FAISS, ``getMaxKSelection``), on both devices alike."""
+
+NO_DATE = int(np.iinfo(np.int32).min)
+"""``release_day`` of a track whose release date is unknown; else days since 1970-01-01."""
+
+
+class Tier(enum.IntEnum):
+    """Where a served vector comes from, best first."""
+
+    COLLABORATIVE = 1
+    ARTIST_TRANSFER = 2
+    AUDIO_ONLY = 3
+
+
+class Metric(enum.StrEnum):
+    """How a space compares vectors; scores are inner products, of unit vectors where the metric is cosine."""
+
+    INNER_PRODUCT = "inner_product"
+    COSINE = "cosine"
+
+
+class PublishKind(enum.StrEnum):
+    """Whether a row of the publish history went forward or back."""
+
+    PUBLISH = "publish"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """A track's metadata.
+
+    Parameters
+    ----------
+    track_id : str
+        1 to 256 characters, none of them a control character.
+    artist_ids, roles : tuple of str
+        Credits, primary first; roles are "primary", "featured" or "remixer", as many as artists, or none at all
+        (then the first artist counts as primary).
+    release_date : date, optional
+        None: unknown.
+    markets : tuple of str
+        Where the track may be played; empty: no restriction is known, so every market.
+    audio_sha256 : str
+        Hex digest of the audio bytes that the content vector was made from; empty where there was no audio.
+    """
+
+    track_id: str
+    title: str = ""
+    artist_ids: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    release_date: date | None = None
+    label: str | None = None
+    markets: tuple[str, ...] = ()
+    isrc: str | None = None
+    audio_sha256: str = ""
+    audio_uri: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ServedVector:
+    """A track's vector in a space, with where it comes from.
+
+    Parameters
+    ----------
+    vector : ndarray of float32, shape (dim,)
+    confidence : float
+        In [0, 1]; 1 for a collaborative vector.
+    model_id : str
+        The transfer model that predicted the vector; empty for a collaborative one.
+    catalogue_size : int
+        How many catalogue tracks the prediction could lean on.
+    leaned_on : tuple of (track_id, weight)
+        The catalogue tracks with the largest weights, descending.
+    """
+
+    track_id: str
+    vector: Float32Array
+    tier: Tier
+    confidence: float = 1.0
+    model_id: str = ""
+    catalogue_size: int = 0
+    leaned_on: tuple[tuple[str, float], ...] = ()
+
+
+def utc_now() -> datetime:
+    """Time stamp of a record: now, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class SpaceRecord:
+    """One training of the recommender.
+
+    Parameters
+    ----------
+    space_id : str
+        ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``.
+    dim : int
+        Length of its vectors.
+    track_count, user_count : int
+        Vectors that the training brought; `Store.create_space` fills them in.
+    source : str
+        Free text: where the training came from.
+    """
+
+    space_id: str
+    dim: int
+    metric: Metric = Metric.INNER_PRODUCT
+    created_at: datetime = field(default_factory=utc_now)
+    track_count: int = 0
+    user_count: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class SnapshotRecord:
+    """A version of a space's served vectors and the index built from it.
+
+    Parameters
+    ----------
+    served_version : int
+        Lance version of the served table.
+    fresh_version : int
+        Lance version of the fresh table up to which its rows are contained in `served_version`; rows written
+        later are fresh to this snapshot.
+    model_id : str
+        The transfer model behind most of its projected vectors; empty where there are none.
+    """
+
+    snapshot_id: str
+    space_id: str
+    served_version: int
+    fresh_version: int
+    index_kind: str
+    row_count: int
+    model_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class PublishRecord:
+    """One row of the publish history; the one with the highest sequence says what is served."""
+
+    sequence: int
+    snapshot_id: str
+    kind: PublishKind
+    published_at: datetime
+
+
+@dataclass(frozen=True)
+class WriteBatch:
+    """What one caller wants to be durable together.
+
+    Parameters
+    ----------
+    tracks : sequence of TrackRecord
+    content : mapping of encoder id to a sequence of (track_id, vector of shape (content_dim,) float32)
+    fresh : mapping of space id to a sequence of ServedVector
+    withdrawn : mapping of track id to reason
+    """
+
+    tracks: Sequence[TrackRecord] = ()
+    content: Mapping[str, Sequence[tuple[str, Float32Array]]] = field(default_factory=dict)
+    fresh: Mapping[str, Sequence[ServedVector]] = field(default_factory=dict)
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def row_count(self) -> int:
+        """Rows over all tables."""
+        vectors = sum(map(len, self.content.values())) + sum(map(len, self.fresh.values()))
+        return len(self.tracks) + vectors + len(self.withdrawn)
+
+
+@dataclass(frozen=True)
+class CommitReceipt:
+    """What a commit did.
+
+    Parameters
+    ----------
+    newly_withdrawn : tuple of str
+        Ids of this batch that were not withdrawn before.
+    """
+
+    newly_withdrawn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which tracks may be in an answer. All conditions must hold; one left out holds for every track.
+
+    Parameters
+    ----------
+    released_from, released_to : date, optional
+        Both inclusive. A track without a known release date passes neither.
+    artists_in : frozenset of str
+        At least one credited artist, in whatever role, is among these.
+    artists_out : frozenset of str
+        No credited artist, in whatever role, is among these.
+    tiers : frozenset of Tier
+        Empty: all.
+    market : str, optional
+        The track may be played there; tracks that list no market pass.
+    """
+
+    released_from: date | None = None
+    released_to: date | None = None
+    artists_in: frozenset[str] = frozenset()
+    artists_out: frozenset[str] = frozenset()
+    tiers: frozenset[Tier] = frozenset()
+    market: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every track passes."""
+        return self == Filters()
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """The answer to one query, best first; ties stand in ascending order of track id.
+
+    Parameters
+    ----------
+    track_ids : list of str, length n
+    scores : ndarray of float32, shape (n,)
+        Inner products (cosines in a cosine space), descending.
+    tiers : ndarray of int8, shape (n,)
+        Values of `Tier`.
+    confidence : ndarray of float32, shape (n,)
+        In [0, 1].
+    """
+
+    track_ids: list[str]
+    scores: Float32Array
+    tiers: Int8Array
+    confidence: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult(Sequence[Hits]):
+    """One `Hits` a query, and the state that all of them were found in."""
+
+    hits: list[Hits]
+    space_id: str
+    snapshot_id: str
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.hits[item]
+
+    def __iter__(self) -> Iterator[Hits]:
+        return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class SearcherStatus:
+    """What a searcher serves at the moment.
+
+    Parameters
+    ----------
+    tracks : int
+        Tracks that can be in an answer.
+    tiers : mapping of Tier to int
+        The same by tier.
+    fresh_rows : int
+        How many of them stand in the fresh rows beside the built index.
+    withdrawn : int
+        Ids taken down, whether or not they were ever served.
+    """
+
+    space_id: str
+    snapshot_id: str
+    index_kind: str
+    device: str
+    tracks: int
+    tiers: Mapping[Tier, int]
+    fresh_rows: int
+    withdrawn: int

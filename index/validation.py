@@ -1,0 +1,207 @@
+"""What ids and vectors must be before they reach a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from index.errors import InvalidIdError, InvalidTrackError, InvalidVectorError
+from index.types import Float32Array, Metric, ServedVector, Tier, TrackRecord
+
+MAX_ID_LENGTH = 256
+"""Longest track, user or artist id in characters."""
+
+MAX_MAGNITUDE = 1e15
+"""Largest absolute value of a vector's element: products of two of them, summed over any real dimension, stay far
+below float32's 3.4e38. (What float16 cannot hold is scaled by a power of two when an index is built.)"""
+
+ROLES = frozenset({"primary", "featured", "remixer"})
+
+_FOLDER_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Lone surrogates are refused with the control characters because UTF-8, which the tables store, has none.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_name(name: str, field: str) -> str:
+    """Refuse a space, encoder or snapshot id that could not safely name a folder.
+
+    Raises
+    ------
+    InvalidIdError
+    """
+    if not isinstance(name, str) or not _FOLDER_SAFE.fullmatch(name):
+        raise InvalidIdError(
+            f"{field} {_shown(name)} is no valid id: use 1 to 64 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit",
+            field=field,
+        )
+    return name
+
+
+def check_id(value: str, field: str = "track_id") -> str:
+    """Refuse a track, user or artist id that is empty, too long or holds control characters.
+
+    Raises
+    ------
+    InvalidIdError
+    """
+    if not isinstance(value, str) or not value or len(value) > MAX_ID_LENGTH or _FORBIDDEN.search(value):
+        raise InvalidIdError(
+            f"{field} {_shown(value)} is no valid id: use 1 to {MAX_ID_LENGTH} characters without control characters",
+            field=field,
+        )
+    return value
+
+
+def check_unique(ids: Sequence[str], field: str) -> None:
+    """Refuse a list that names an id twice.
+
+    Raises
+    ------
+    InvalidIdError
+    """
+    if len(set(ids)) == len(ids):
+        return
+    seen: set[str] = set()
+    for value in ids:
+        if value in seen:
+            raise InvalidIdError(f"{field} {_shown(value)} stands there twice: give every id once", field=field)
+        seen.add(value)
+
+
+def check_track(track: TrackRecord) -> None:
+    """Refuse metadata that contradicts itself.
+
+    Raises
+    ------
+    InvalidIdError, InvalidTrackError
+    """
+    check_id(track.track_id)
+    for artist in track.artist_ids:
+        check_id(artist, "artist_ids")
+    check_unique(track.artist_ids, "artist_ids")
+    if track.roles and len(track.roles) != len(track.artist_ids):
+        raise InvalidTrackError(
+            f"track {_shown(track.track_id)} has {len(track.artist_ids)} artist_ids but {len(track.roles)} roles: "
+            "give one role for each artist, or none",
+            field="roles",
+        )
+    for role in track.roles:
+        if role not in ROLES:
+            raise InvalidTrackError(
+                f"track {_shown(track.track_id)} has the role {_shown(role)}: use primary, featured or remixer",
+                field="roles",
+            )
+    texts: Iterable[str | None] = (track.title, track.label, track.isrc, track.audio_uri, *track.markets)
+    for text in texts:
+        if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InvalidTrackError(
+                f"track {_shown(track.track_id)} holds text that is not valid Unicode: send it as UTF-8", field="title"
+            )
+
+
+def check_vectors(
+    vectors: Any,
+    *,
+    dim: int | None,
+    metric: Metric | None = None,
+    names: Sequence[str] | None = None,
+    field: str = "vector",
+) -> Float32Array:
+    """Bring vectors to contiguous float32 and refuse those that no search can use.
+
+    Parameters
+    ----------
+    vectors : array_like, shape (n, dim)
+    dim : int or None
+        Expected length; None: whatever comes.
+    metric : Metric, optional
+        Where it is cosine, zero vectors are refused.
+    names : sequence of str, optional
+        Ids of the rows, to name the culprit.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, dim)
+
+    Raises
+    ------
+    InvalidVectorError
+    """
+    try:
+        array = np.asarray(vectors)
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+            array = np.ascontiguousarray(array, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectorError(
+            f"{field} is no array of numbers of equal length: send rows of {dim or 'equal numbers of'} floats",
+            field=field,
+        ) from error
+    if array.ndim != 2 or array.shape[1] == 0 or (dim is not None and array.shape[1] != dim):
+        wanted = f"(n, {dim})" if dim is not None else "(n, dim)"
+        raise InvalidVectorError(
+            f"{field} has the shape {array.shape} where {wanted} is needed: send vectors of the space's dimension",
+            field=field,
+        )
+
+    def culprit(bad: Any) -> str:
+        row = int(np.flatnonzero(bad)[0])
+        return f"of {_shown(names[row])}" if names is not None else f"number {row}"
+
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise InvalidVectorError(
+            f"{field} {culprit(bad)} holds NaN or infinite values: send finite numbers", field=field
+        )
+    if array.size:
+        bad = np.abs(array).max(axis=1) > MAX_MAGNITUDE
+        if bad.any():
+            raise InvalidVectorError(
+                f"{field} {culprit(bad)} holds values beyond {MAX_MAGNITUDE:g}: scale the space's vectors down",
+                field=field,
+            )
+    if metric is Metric.COSINE:
+        bad = ~array.any(axis=1)
+        if bad.any():
+            raise InvalidVectorError(
+                f"{field} {culprit(bad)} is zero and has no direction: a cosine space needs vectors that are not zero",
+                field=field,
+            )
+    return array
+
+
+def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> None:
+    """Refuse served vectors that could not be searched.
+
+    Raises
+    ------
+    InvalidIdError, InvalidVectorError
+    """
+    for row in rows:
+        check_id(row.track_id)
+        if row.tier not in Tier:
+            raise InvalidVectorError(
+                f"vector of {_shown(row.track_id)} has the tier {row.tier!r}: use a Tier", field="tier"
+            )
+        if not 0.0 <= row.confidence <= 1.0:
+            raise InvalidVectorError(
+                f"vector of {_shown(row.track_id)} has the confidence {row.confidence}: it must lie in [0, 1]",
+                field="confidence",
+            )
+        if np.shape(row.vector) != (dim,):
+            raise InvalidVectorError(
+                f"vector of {_shown(row.track_id)} has the shape {np.shape(row.vector)}: the space has dimension {dim}",
+                field="vector",
+            )
+    if rows:
+        stacked = np.stack([np.asarray(row.vector) for row in rows])
+        check_vectors(stacked, dim=dim, metric=metric, names=[row.track_id for row in rows])
+
+
+def _shown(value: object) -> str:
+    """Quote, escape and cut an id for a sentence."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[0]}"
