@@ -1,8 +1,9 @@
 """artist_transfer: from a track's content and its artists' catalogue to the collaborative space.
 
 A track that nobody has played has audio and credits. `fit` learns, on the tracks that do have collaborative vectors,
-where such a track belongs; the model then projects cold tracks in batches and says for each which tier it is on, how far
-it may be trusted and which catalogue tracks it leaned on. Importing this package does not import torch.
+where such a track belongs; the model then projects cold tracks in batches and says for each which tier it
+is on, how far it may be trusted and which catalogue tracks it leaned on. Importing this package does not
+import torch.
 """
 
 from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows

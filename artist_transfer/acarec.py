@@ -19,7 +19,7 @@ _SCORES = 2**24
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device to compute on.
+    """Find the device to compute on.
 
     Parameters
     ----------
@@ -100,20 +100,18 @@ class NetworkReader:
         for block in self._blocks(selected.sizes, batch_size):
             batch = selected.padded(block)
             used, inverse = np.unique(batch.rows[batch.mask], return_inverse=True)
-            # Each catalogue track's key is computed once, however many targets of the block lean on it. Padding reads
+            # Each catalogue track is described once, however many targets of the block lean on it. Padding reads
             # the first of them.
             place = np.zeros(batch.rows.shape, dtype=np.int64)
             place[batch.mask] = inverse
             with torch.inference_mode():
                 catalogue_content = torch.from_numpy(self.scaling.content(warm_content[used])).to(device)
-                collaborative = torch.from_numpy(warm_collaborative[used] / self.scaling.space_scale).to(
-                    device
-                )
-                keys = self.network.keys(catalogue_content, collaborative)
+                collaborative = torch.from_numpy(warm_collaborative[used] / self.scaling.space_scale).to(device)
+                described = self.network.describe(catalogue_content, collaborative)
                 at: Tensor = torch.from_numpy(place).to(device)
                 projected, attention = self.network(
                     torch.from_numpy(self.scaling.content(content[block])).to(device),
-                    keys[at],
+                    described[at],
                     collaborative[at],
                     torch.from_numpy(batch.mask).to(device),
                 )
@@ -139,7 +137,8 @@ def _places(selected: CatalogueRows, targets: IntArray) -> IntArray:
     """Where the catalogues of `targets` stand among all rows, one behind the other."""
     counts = selected.sizes[targets]
     before = np.cumsum(counts) - counts
-    return np.arange(counts.sum()) + np.repeat(selected.indptr[:-1][targets] - before, counts)
+    places: IntArray = np.arange(counts.sum()) + np.repeat(selected.indptr[:-1][targets] - before, counts)
+    return places
 
 
 class AcarecModel(FittedModel):
@@ -180,7 +179,7 @@ class AcarecModel(FittedModel):
         *,
         device: str = "auto",
     ) -> "AcarecModel":
-        """The model that `tensors` gave; raises KeyError, ValueError or RuntimeError where the tensors do not fit."""
+        """Rebuild the model; raises KeyError, ValueError or RuntimeError where `tensors` do not fit."""
         network = ACARec(facts.content_dim, facts.dim)
         prefix = "network."
         state = {
@@ -190,12 +189,8 @@ class AcarecModel(FittedModel):
         }
         network.load_state_dict(state)
         scaling = Scaling(
-            content_mean=np.array(tensors["scaling.content_mean"], dtype=np.float32).reshape(
-                facts.content_dim
-            ),
-            content_spread=np.array(tensors["scaling.content_spread"], dtype=np.float32).reshape(
-                facts.content_dim
-            ),
+            content_mean=np.array(tensors["scaling.content_mean"], dtype=np.float32).reshape(facts.content_dim),
+            content_spread=np.array(tensors["scaling.content_spread"], dtype=np.float32).reshape(facts.content_dim),
             space_scale=float(tensors["scaling.space_scale"].reshape(())),
         )
         return cls(facts, audio_only, network, scaling, device=device)

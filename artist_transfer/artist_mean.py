@@ -11,7 +11,7 @@ _GATHER = 2**24
 
 
 def artist_means(selected: CatalogueRows, collaborative: FloatArray) -> FloatArray:
-    """The plain mean over each target's merged catalogue.
+    """Take the plain mean over each target's merged catalogue.
 
     Parameters
     ----------

@@ -57,8 +57,7 @@ class AudioOnly:
         """Collaborative vectors, shape (m, dim), float32, of `content`, shape (m, content_dim)."""
         standard = (content - self.content_mean) / self.content_spread
         if self.kind == "ridge":
-            vectors: FloatArray = standard @ self.left + self.right
-            return vectors
+            return (standard @ self.left + self.right).astype(np.float32, copy=False)
         return _neighbour_mean(standard, self.left, self.right, None)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -71,10 +70,8 @@ class AudioOnly:
         }
 
     @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, npt.NDArray[np.generic]], content_dim: int, dim: int
-    ) -> "AudioOnly":
-        """The level that `tensors` gave; raises KeyError or ValueError where they do not fit."""
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[np.generic]], content_dim: int, dim: int) -> "AudioOnly":
+        """Rebuild the level that `tensors` gave; raises KeyError or ValueError where they do not fit."""
         kind: Literal["ridge", "neighbours"] = "ridge" if "audio_only.ridge.left" in tensors else "neighbours"
         found = {
             name: np.asarray(tensors[f"audio_only.{name}"], dtype=np.float32)
@@ -117,9 +114,7 @@ def fit_audio_only(warm: WarmTracks) -> tuple[AudioOnly, DoubleArray]:
     standard = scaling.content(warm.content)
     groups = _artist_groups(warm)
     if len(warm) < MIN_RIDGE_TRACKS:
-        model = AudioOnly(
-            "neighbours", scaling.content_mean, scaling.content_spread, standard, warm.collaborative
-        )
+        model = AudioOnly("neighbours", scaling.content_mean, scaling.content_spread, standard, warm.collaborative)
         if len(warm) == 1:
             return model, np.empty(0, dtype=np.float64)
         predicted = _neighbour_mean(standard, standard, warm.collaborative, groups)
@@ -129,7 +124,7 @@ def fit_audio_only(warm: WarmTracks) -> tuple[AudioOnly, DoubleArray]:
 
 
 def _artist_groups(warm: WarmTracks) -> IntArray:
-    """A number for each track, the same for tracks to be left out together; shape (n,)."""
+    """Give the tracks that are to be left out together the same number; shape (n,)."""
     n = len(warm)
     alone = np.arange(n, dtype=np.int64) + len(warm.credits.artist_ids)
     artist = warm.credits.primary_artists()
@@ -211,9 +206,7 @@ def _judged_rows(groups: IntArray) -> IntArray:
     return np.flatnonzero(inverse % step == 0).astype(np.int64) if unique.size > step else np.arange(_JUDGED)
 
 
-def _left_out(
-    scores: DoubleArray, residual: DoubleArray, shrunk: DoubleArray, groups: IntArray, n: int
-) -> DoubleArray:
+def _left_out(scores: DoubleArray, residual: DoubleArray, shrunk: DoubleArray, groups: IntArray, n: int) -> DoubleArray:
     """Residual of each row (judged, dim) from a fit without the row's group."""
     order = np.argsort(groups, kind="stable")
     borders = np.flatnonzero(np.diff(groups[order])) + 1

@@ -37,7 +37,7 @@ class CatalogueRows:
         return np.diff(self.indptr)
 
     def padded(self, targets: IntArray | None = None) -> "CatalogueBatch":
-        """The catalogues of some targets (all by default) side by side, as wide as the longest."""
+        """Set the catalogues of some targets (all by default) side by side, as wide as the longest."""
         at = np.arange(self.indptr.size - 1) if targets is None else targets
         counts = self.sizes[at]
         width = int(counts.max()) if counts.size else 0
@@ -74,7 +74,8 @@ class CatalogueBatch:
     @property
     def sizes(self) -> IntArray:
         """Catalogue size of each target, shape (m,), int64."""
-        return np.count_nonzero(self.mask, axis=1).astype(np.int64)
+        sizes: IntArray = self.mask.sum(axis=1, dtype=np.int64)
+        return sizes
 
 
 class Catalogue:
@@ -121,14 +122,14 @@ class Catalogue:
         return len(self.tracks)
 
     def rows_of(self, track_ids: npt.NDArray[np.str_]) -> IntArray:
-        """The row of each track, -1 where it is not warm; shape (m,), int64."""
+        """Find the row of each track, -1 where it is not warm; shape (m,), int64."""
         if len(self.tracks) == 0 or track_ids.size == 0:
             return np.full(track_ids.size, -1, dtype=np.int64)
         place = np.minimum(np.searchsorted(self._sorted_ids, track_ids), len(self.tracks) - 1)
         return np.where(self._sorted_ids[place] == track_ids, self._sorted_rows[place], -1)
 
     def select(self, targets: ColdTracks, limit: int = CATALOGUE_LIMIT) -> CatalogueRows:
-        """What each target may lean on, one catalogue behind the other.
+        """Select what each target may lean on, one catalogue behind the other.
 
         Parameters
         ----------
@@ -185,11 +186,11 @@ class Catalogue:
         return CatalogueRows(indptr=indptr, rows=row[kept], roles=role[kept])
 
     def gather(self, targets: ColdTracks, limit: int = CATALOGUE_LIMIT) -> CatalogueBatch:
-        """What each target may lean on, side by side; see `select` for parameters and errors."""
+        """Select what each target may lean on, side by side; see `select` for parameters and errors."""
         return self.select(targets, limit).padded()
 
     def _known_artists(self, credit: Credits) -> IntArray:
-        """This catalogue's code of each credit's artist, -1 where no warm track has the artist; shape (nnz,)."""
+        """Match each credit's artist with this catalogue's code, -1 where there is none; shape (nnz,)."""
         if credit.artist_ids is self.tracks.credits.artist_ids:
             return credit.artists
         used, inverse = np.unique(credit.artists, return_inverse=True)

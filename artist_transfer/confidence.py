@@ -38,7 +38,7 @@ class ConfidenceTable:
         agreement: npt.NDArray[np.float64],
         audio_only: npt.NDArray[np.float64],
     ) -> "ConfidenceTable":
-        """The table from tracks whose true vector is known but was hidden.
+        """Make the table from tracks whose true vector is known but was hidden.
 
         Each bin's mean is drawn towards the mean of the tier, as strongly as 8 tracks would. Where nothing was
         measured the confidence is 0: nothing is known.
@@ -63,7 +63,7 @@ class ConfidenceTable:
 
     @classmethod
     def from_json(cls, values: dict[str, float | Sequence[float]]) -> "ConfidenceTable":
-        """The table that `to_json` gave; raises ValueError, TypeError or KeyError where it is not one."""
+        """Rebuild what `to_json` gave; raises ValueError, TypeError or KeyError where it is not one."""
         sizes, alone = values["artist_transfer"], values["audio_only"]
         if not isinstance(sizes, list) or len(sizes) != len(SIZE_BINS) or not isinstance(alone, float):
             raise ValueError(f"{len(SIZE_BINS)} numbers for artist_transfer and one for audio_only")

@@ -128,12 +128,15 @@ class Credits:
         """
         if roles is not None and len(roles) != len(artist_ids):
             raise TransferInputError(
-                f"There are roles for {len(roles)} tracks and artists for {len(artist_ids)}; give one list for each track.",
+                f"There are roles for {len(roles)} tracks and artists for {len(artist_ids)}; give one "
+                "list for each track.",
                 reason="CREDITS_INVALID",
                 field="roles",
             )
         codes: dict[str, int] = {}
-        indptr, artists, values = [0], [], []
+        indptr = [0]
+        artists: list[int] = []
+        values: list[int] = []
         for row, names in enumerate(artist_ids):
             if isinstance(names, str):
                 raise TransferInputError(
@@ -173,18 +176,18 @@ class Credits:
         return self.indptr.size - 1
 
     def owners(self) -> IntArray:
-        """The track of each credit, shape (nnz,), int64."""
+        """Name the track of each credit, shape (nnz,), int64."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
 
     def take(self, rows: IntArray) -> "Credits":
-        """The credits of some tracks, in the order of `rows` (shape (r,), int64), over the same vocabulary."""
+        """Take the credits of some tracks, in the order of `rows` (shape (r,), int64), over the same vocabulary."""
         counts = np.diff(self.indptr)[rows]
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         places = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], counts)
         return Credits(indptr, self.artists[places], self.roles[places], self.artist_ids)
 
     def primary_artists(self) -> IntArray:
-        """The position in `artist_ids` of each track's first artist, -1 where it has none; shape (n,), int64."""
+        """Find each track's first artist, as a position in `artist_ids`, -1 without one; (n,), int64."""
         first = np.full(len(self), -1, dtype=np.int64)
         has = np.diff(self.indptr) > 0
         first[has] = self.artists[self.indptr[:-1][has]]

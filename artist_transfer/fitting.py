@@ -74,9 +74,7 @@ def fit(
     if mean_cosine.size:
         metrics["cosine_artist_mean"] = float(mean_cosine.mean())
 
-    def facts(
-        method: str, why: str, sizes: npt.NDArray[np.int64], cosine: npt.NDArray[np.float64]
-    ) -> ModelFacts:
+    def facts(method: str, why: str, sizes: npt.NDArray[np.int64], cosine: npt.NDArray[np.float64]) -> ModelFacts:
         return ModelFacts(
             method=method,
             space_id=warm.space_id,
@@ -104,13 +102,12 @@ def fit(
     from artist_transfer.acarec import AcarecModel
     from artist_transfer.training import split_held_out, train
 
-    training = (
-        train(warm, split_held_out(trainable, options), options, on_epoch) if trainable.size >= 2 else None
-    )
+    training = train(warm, split_held_out(trainable, options), options, on_epoch) if trainable.size >= 2 else None
     if training is None:
         if options.method == "acarec":
             raise NotEnoughTracksError(
-                f"Space {warm.space_id} has {trainable.size} warm tracks with another track of their artist, too few to "
+                f"Space {warm.space_id} has {trainable.size} warm tracks with another track of their "
+                "artist, too few to "
                 "learn from some and judge by others; add tracks or let the method be auto.",
                 reason="NOT_ENOUGH_TRACKS",
                 field="warm",
@@ -159,7 +156,5 @@ def _left_out_artist_mean(
     """Cosine of each trainable track's vector with the mean of its catalogue, which never holds the track itself."""
     if trainable.size == 0:
         return np.empty(0, dtype=np.float64)
-    kept = CatalogueRows(
-        np.append(selected.indptr[:-1][trainable], selected.indptr[-1]), selected.rows, selected.roles
-    )
+    kept = CatalogueRows(np.append(selected.indptr[:-1][trainable], selected.indptr[-1]), selected.rows, selected.roles)
     return row_cosine(artist_means(kept, warm.collaborative), warm.collaborative[trainable])

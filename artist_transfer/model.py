@@ -243,7 +243,8 @@ class FittedModel(ABC):
         if targets.encoder_id not in ("", self.encoder_id) or warm.encoder_id != self.encoder_id:
             other = warm.encoder_id if warm.encoder_id != self.encoder_id else targets.encoder_id
             raise TransferInputError(
-                f"The content comes from {other} and the model {self.model_id} reads {self.encoder_id}; encode with the "
+                f"The content comes from {other} and the model {self.model_id} reads {self.encoder_id}; "
+                "encode with the "
                 "model's encoder or fit a model for this one.",
                 reason="ENCODER_MISMATCH",
                 field="encoder_id",
@@ -265,7 +266,7 @@ class FittedModel(ABC):
 
 
 def model_id(facts: ModelFacts, tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
-    """The id of a model: its method and 12 hex digits of a SHA-256 over its weights and what rules its answers.
+    """Name a model: its method and 12 hex digits of a SHA-256 over its weights and what rules its answers.
 
     Parameters
     ----------
@@ -290,9 +291,7 @@ def model_id(facts: ModelFacts, tensors: Mapping[str, npt.NDArray[np.generic]]) 
     return f"{facts.method.replace('_', '-')}-{digest.hexdigest()[:12]}"
 
 
-def _explain(
-    selected: CatalogueRows, weights: FloatArray, catalogue: Catalogue
-) -> list[tuple[tuple[str, float], ...]]:
+def _explain(selected: CatalogueRows, weights: FloatArray, catalogue: Catalogue) -> list[tuple[tuple[str, float], ...]]:
     """For each target the catalogue tracks with the largest weights, descending, then by track id."""
     owner = np.repeat(np.arange(selected.sizes.size), selected.sizes)
     ids = catalogue.tracks.track_ids[selected.rows]

@@ -6,40 +6,30 @@ from torch.nn import functional
 
 MAX_HEADS = 8
 
+# Up to this many catalogue tracks the fused attention kernel costs more than plain matrix products.
+_NARROW = 16
+
 
 def head_count(dim: int) -> int:
-    """The largest number of attention heads, at most 8, that divides `dim`."""
+    """Find the largest number of attention heads, at most 8, that divides `dim`."""
     return max(heads for heads in range(1, MAX_HEADS + 1) if dim % heads == 0)
 
 
 class _Attention(nn.Module):
-    """Multi-head scaled dot-product attention, split in two so that callers can reorder linear steps.
+    """Weights of multi-head attention: softmax(q_h k_h^T / sqrt(d_h)) v_h, the heads through a linear out.
 
-    Per head h of width d_h: softmax(q_h k_h^T / sqrt(d_h)) v_h, the heads side by side through a linear out.
+    The linear steps are left to the caller, who can order them so that they cost less.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
+        # Query, key and value below each other, as in torch.nn.MultiheadAttention, and drawn as there.
+        self.project = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        # As in torch.nn.MultiheadAttention, which draws the three input maps as one matrix of shape (3 dim, dim).
-        for layer in (self.query, self.key, self.value):
-            nn.init.xavier_uniform_(layer.weight, gain=2.0**-0.5)
-        for layer in (self.query, self.key, self.value, self.out):
-            nn.init.zeros_(layer.bias)
-
-    def split(self, states: Tensor) -> Tensor:
-        """(batch, width, dim) -> (batch, heads, width, dim / heads)."""
-        batch, width, dim = states.shape
-        return states.view(batch, width, self.heads, dim // self.heads).transpose(1, 2)
-
-    def merge(self, states: Tensor) -> Tensor:
-        """(batch, heads, width, dim / heads) -> (batch, width, dim)."""
-        batch, heads, width, head_dim = states.shape
-        return states.transpose(1, 2).reshape(batch, width, heads * head_dim)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        nn.init.zeros_(self.out.bias)
 
 
 class ACARec(nn.Module):
@@ -87,8 +77,8 @@ class ACARec(nn.Module):
         self.out = nn.Linear(dim, dim)
         self.fusion = nn.GRUCell(dim + content_dim, dim)
 
-    def keys(self, content: Tensor, collaborative: Tensor) -> Tensor:
-        """Keys of catalogue tracks, before self-attention.
+    def describe(self, content: Tensor, collaborative: Tensor) -> Tensor:
+        """Bring catalogue tracks into the self-attention, each for itself.
 
         Parameters
         ----------
@@ -99,22 +89,22 @@ class ACARec(nn.Module):
 
         Returns
         -------
-        Tensor, shape (n, dim)
+        Tensor, shape (n, 3 * dim)
+            Query, key and value of each track's key; nothing of it depends on target or neighbours.
         """
-        keys: Tensor = self.key(torch.cat([content, collaborative], dim=-1))
-        return keys
+        keys = self.key(torch.cat([content, collaborative], dim=-1))
+        described: Tensor = self.self_attention.project(keys)
+        return described
 
-    def forward(
-        self, content: Tensor, keys: Tensor, collaborative: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, content: Tensor, described: Tensor, collaborative: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Project targets.
 
         Parameters
         ----------
         content : Tensor, shape (batch, content_dim)
             Standardised content of the targets.
-        keys : Tensor, shape (batch, width, dim)
-            `keys` of each target's catalogue; what stands where `mask` is False changes nothing, if finite.
+        described : Tensor, shape (batch, width, 3 * dim)
+            `describe` of each target's catalogue; what stands where `mask` is False changes nothing, if finite.
         collaborative : Tensor, shape (batch, width, dim)
             Scaled collaborative vectors of each target's catalogue.
         mask : Tensor, shape (batch, width), bool
@@ -127,24 +117,29 @@ class ACARec(nn.Module):
         weights : Tensor, shape (batch, width)
             Cross-attention weights, mean over heads; 0 where padded, each row sums to 1.
         """
-        attended = self._self_attend(keys, mask)
+        attended = self._self_attend(described, mask)
         weights, context = self._cross_attend(self.query(content), attended, collaborative, mask)
         update = self.out(context)
         present = mask.to(collaborative.dtype)
-        hidden = torch.einsum("bl,bld->bd", present, collaborative) / present.sum(dim=1, keepdim=True)
+        total = torch.bmm(present[:, None, :], collaborative).squeeze(1)
+        hidden = total / present.sum(dim=1, keepdim=True)
         vectors: Tensor = self.fusion(torch.cat([update, content], dim=-1), hidden)
         return vectors, weights.mean(dim=1)
 
-    def _self_attend(self, keys: Tensor, mask: Tensor) -> Tensor:
+    def _self_attend(self, described: Tensor, mask: Tensor) -> Tensor:
         """Self-attention over the keys up to, and without, its linear out; (batch, width, dim)."""
-        layer = self.self_attention
-        mixed = functional.scaled_dot_product_attention(
-            layer.split(layer.query(keys)),
-            layer.split(layer.key(keys)),
-            layer.split(layer.value(keys)),
-            attn_mask=mask[:, None, None, :],
-        )
-        return layer.merge(mixed)
+        batch, width, _ = described.shape
+        heads = self.self_attention.heads
+        split = described.view(batch, width, 3, heads, self.dim // heads).permute(2, 0, 3, 1, 4)
+        query, key, value = split.unbind(0)
+        if width <= _NARROW:
+            scores = (query @ key.transpose(2, 3)) * (self.dim // heads) ** -0.5
+            scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
+            mixed = scores.softmax(dim=-1) @ value
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        attended: Tensor = mixed.transpose(1, 2).reshape(batch, width, self.dim)
+        return attended
 
     def _cross_attend(
         self, query: Tensor, attended: Tensor, collaborative: Tensor, mask: Tensor
@@ -152,8 +147,9 @@ class ACARec(nn.Module):
         """Cross-attention of one query for each target.
 
         With a single query it costs less to bring the query to the keys than every key to the query. With
-        k'_i = W_o y_i + b_o the score of head h is q_h . (W_h k'_i + b_h) = (W_o^T W_h^T q_h) . y_i + a constant that
-        the softmax takes out; and sum_i a_i V_h (W_v e_i + b_v) = V_h (W_v (sum_i a_i e_i) + b_v), as the a_i sum to 1.
+        k'_i = W_o y_i + b_o the score of head h is q_h . (W_h k'_i + b_h) = (W_o^T W_h^T q_h) . y_i + a
+        constant that the softmax takes out; and sum_i a_i V_h (W_v e_i + b_v) = V_h (W_v (sum_i a_i e_i) +
+        b_v), as the a_i sum to 1.
 
         Returns
         -------
@@ -163,15 +159,17 @@ class ACARec(nn.Module):
         layer = self.cross_attention
         batch, dim = query.shape
         heads, head_dim = layer.heads, dim // layer.heads
-        by_head = layer.query(query).view(batch, heads, head_dim)
-        # (heads, head_dim, dim) @ (dim, dim): the key projection after self-attention's linear out, as one matrix.
-        key_weight = layer.key.weight.view(heads, head_dim, dim) @ self.self_attention.out.weight
-        probe = torch.einsum("bhk,hkd->bhd", by_head, key_weight)
+        query_weight, key_weight, value_weight = layer.project.weight.chunk(3)
+        query_bias, _, value_bias = layer.project.bias.chunk(3)
+        by_head = functional.linear(query, query_weight, query_bias).view(batch, heads, head_dim)
+        # (heads, head_dim, dim) @ (dim, dim): the key map after self-attention's linear out, as one.
+        key_map = key_weight.view(heads, head_dim, dim) @ self.self_attention.out.weight
+        probe = torch.einsum("bhk,hkd->bhd", by_head, key_map)
         scores = probe @ attended.transpose(1, 2) * head_dim**-0.5
         scores = scores.masked_fill(~mask[:, None, :], -torch.inf)
         weights = scores.softmax(dim=-1)
-        mixed = self.value(weights @ collaborative)  # (batch, heads, dim)
-        value_weight = layer.value.weight.view(heads, head_dim, dim)
-        context = torch.einsum("bhd,hkd->bhk", mixed, value_weight).reshape(batch, dim) + layer.value.bias
-        projected: Tensor = layer.out(context)
-        return weights, projected
+        value_map = value_weight.view(heads, head_dim, dim) @ self.value.weight
+        value_shift = functional.linear(self.value.bias, value_weight, value_bias)
+        mixed = torch.einsum("bhd,hkd->bhk", weights @ collaborative, value_map)
+        context: Tensor = layer.out(mixed.reshape(batch, dim) + value_shift)
+        return weights, context

@@ -86,9 +86,7 @@ class FitOptions:
 
 
 def _out_of_range(name: str, value: object, wanted: str) -> TransferInputError:
-    return TransferInputError(
-        f"{name} is {value!r}; give {wanted}.", reason="OPTION_OUT_OF_RANGE", field=name
-    )
+    return TransferInputError(f"{name} is {value!r}; give {wanted}.", reason="OPTION_OUT_OF_RANGE", field=name)
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,17 @@ def list_length(reference_tracks: int) -> int:
 def unit_rows(matrix: FloatArray) -> FloatArray:
     """Rows brought to length 1, shape and type of `matrix`; a row of zeros stays."""
     norm = np.linalg.norm(matrix, axis=1, keepdims=True)
-    unit: FloatArray = matrix / np.where(norm > 0.0, norm, np.float32(1.0))
-    return unit
+    return (matrix / np.where(norm > 0.0, norm, 1.0)).astype(np.float32, copy=False)
 
 
 def row_cosine(left: FloatArray, right: FloatArray) -> npt.NDArray[np.float64]:
     """Cosine of each row of `left` with the same row of `right`, both (n, dim); 0 for a row of zeros."""
-    cosine: npt.NDArray[np.float64] = np.einsum(
-        "nd,nd->n", unit_rows(left), unit_rows(right), dtype=np.float64
-    )
+    cosine: npt.NDArray[np.float64] = np.einsum("nd,nd->n", unit_rows(left), unit_rows(right), dtype=np.float64)
     return cosine
 
 
 def nearest(queries: FloatArray, reference: FloatArray, k: int) -> npt.NDArray[np.int64]:
-    """The k rows of `reference` with the largest cosine, best first; shape (q, k), equal scores in row order."""
+    """Find the k rows of `reference` with the largest cosine, best first; shape (q, k), equal scores in row order."""
     unit = unit_rows(reference).T
     found = np.empty((queries.shape[0], k), dtype=np.int64)
     for begin in range(0, queries.shape[0], _CHUNK):

@@ -36,8 +36,4 @@ def sample_catalogues(catalogues: CatalogueRows, width: int, rng: np.random.Gene
         pick = np.where(taken, last, guess)
         drawn[:, step] = np.where(sizes > width, pick, np.where(step < sizes, step, -1))
     place = catalogues.indptr[:-1, None] + drawn
-    return (
-        np.where(drawn >= 0, catalogues.rows[np.where(drawn >= 0, place, 0)], -1)
-        if catalogues.rows.size
-        else drawn
-    )
+    return np.where(drawn >= 0, catalogues.rows[np.where(drawn >= 0, place, 0)], -1) if catalogues.rows.size else drawn

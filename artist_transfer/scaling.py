@@ -29,9 +29,10 @@ class Scaling:
 
     @classmethod
     def of(cls, content: FloatArray, collaborative: FloatArray) -> "Scaling":
-        """Statistics of `content`, shape (n, content_dim), and `collaborative`, shape (n, dim), n at least 1."""
+        """Measure `content`, shape (n, content_dim), and `collaborative`, shape (n, dim), n at least 1."""
         spread = content.std(axis=0, dtype=np.float64)
-        spread[spread <= _CONSTANT * max(float(spread.max()), np.finfo(np.float32).tiny)] = 1.0
+        widest = float(spread.max())
+        spread[spread <= _CONSTANT * widest] = 1.0
         scale = float(np.abs(collaborative).max())
         return cls(
             content_mean=content.mean(axis=0, dtype=np.float64).astype(np.float32),
@@ -40,6 +41,6 @@ class Scaling:
         )
 
     def content(self, content: FloatArray) -> FloatArray:
-        """Standardised content, the shape of `content`, float32."""
+        """Standardise content; the shape of `content`, float32."""
         standard: FloatArray = (content - self.content_mean) / self.content_spread
         return standard

@@ -1,7 +1,8 @@
 """A model on disk: a folder with model.safetensors and manifest.json.
 
-The manifest is read first. It says which format, method, space and encoder the model has, what the fit measured, and the
-SHA-256 of the weights; loading believes none of it until sizes, hash and model id agree. There is no pickle.
+The manifest is read first. It says which format, method, space and encoder the model has, what the fit
+measured, and the SHA-256 of the weights; loading believes none of it until sizes, hash and model id agree.
+There is no pickle.
 """
 
 import datetime
@@ -37,9 +38,7 @@ MANIFEST_NAME = "manifest.json"
 Tensors = dict[str, npt.NDArray[np.generic]]
 
 
-def save_model(
-    model: TransferModel, folder: str | Path, *, created_at: datetime.datetime | None = None
-) -> None:
+def save_model(model: TransferModel, folder: str | Path, *, created_at: datetime.datetime | None = None) -> None:
     """Write a model.
 
     A new folder appears complete or not at all. In a folder that is already there both files are replaced, the manifest
@@ -68,9 +67,7 @@ def save_model(
             field="model",
         )
     weights = save_tensors({name: np.ascontiguousarray(value) for name, value in model.tensors().items()})
-    moment = (
-        datetime.datetime.now(datetime.UTC) if created_at is None else created_at.astimezone(datetime.UTC)
-    )
+    moment = datetime.datetime.now(datetime.UTC) if created_at is None else created_at.astimezone(datetime.UTC)
     manifest = json.dumps(_manifest(model, weights, moment), indent=2, sort_keys=True, allow_nan=False) + "\n"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,7 @@ class Training:
 
 
 def split_held_out(trainable: IntArray, options: FitOptions) -> IntArray:
-    """The tracks that training never sees.
+    """Choose the tracks that training never sees.
 
     Parameters
     ----------
@@ -150,9 +150,7 @@ def train(
     passes = -(-MIN_STEPS // -(-targets.size // options.batch_size))
 
     def judge_now() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        vectors, _ = reader.read(
-            judged.content, selected, seen.content, seen.collaborative, options.batch_size
-        )
+        vectors, _ = reader.read(judged.content, selected, seen.content, seen.collaborative, options.batch_size)
         return judge.ndcg(vectors), row_cosine(vectors, judged.collaborative)
 
     best_ndcg, best_epoch, best_state, epoch = -1.0, 0, _copy(network), 0
@@ -210,19 +208,30 @@ def _one_pass(
     total = torch.zeros((), device=content.device)
     for begin in range(0, targets.shape[0], batch_size):
         target = targets[begin : begin + batch_size]
-        row = rows[begin : begin + batch_size]
-        mask = row >= 0
-        # Padding reads the first warm track; the mask keeps it out of the answer.
-        row = row.clamp_min(0)
-        catalogue = collaborative[row]
-        projected, _ = network(content[target], network.keys(content[row], catalogue), catalogue, mask)
+        mask = rows[begin : begin + batch_size] >= 0
+        # Only what is there is described; the rest of the rectangle stays zero and masked.
+        place = mask.flatten().nonzero().squeeze(1)
+        row = rows[begin : begin + batch_size].flatten()[place]
+        known = collaborative[row]
+        projected, _ = network(
+            content[target],
+            _rectangle(network.describe(content[row], known), place, mask),
+            _rectangle(known, place, mask),
+            mask,
+        )
         loss = functional.mse_loss(projected, collaborative[target])
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         total += loss.detach() * target.shape[0]
     network.eval()
     return float(total)
+
+
+def _rectangle(values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
+    """Values (n, d) at their places in a (batch, width, d) of zeros."""
+    flat = values.new_zeros((mask.numel(), values.shape[1])).index_copy(0, place, values)
+    return flat.view(*mask.shape, values.shape[1])
 
 
 def _copy(network: ACARec) -> dict[str, Tensor]:

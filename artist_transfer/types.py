@@ -198,7 +198,7 @@ class WarmTracks:
         return int(self.collaborative.shape[1])
 
     def take(self, rows: npt.ArrayLike) -> "WarmTracks":
-        """The tracks at `rows` (positions, or a mask of length n), in that order."""
+        """Take the tracks at `rows` (positions, or a mask of length n), in that order."""
         at = _positions(rows, len(self))
         return WarmTracks(
             self.space_id,
@@ -217,7 +217,7 @@ class WarmTracks:
         return self.take(keep)
 
     def as_cold(self, rows: npt.ArrayLike | None = None) -> "ColdTracks":
-        """The tracks at `rows` (all by default) as if nobody had listened to them yet."""
+        """Take the tracks at `rows` (all by default) as if nobody had listened to them yet."""
         at = _positions(np.arange(len(self)) if rows is None else rows, len(self))
         return ColdTracks(
             self.track_ids[at], self.content[at], self.credits.take(at), self.release_day[at], self.encoder_id
@@ -264,7 +264,7 @@ class ColdTracks:
         return self.track_ids.size
 
     def take(self, rows: npt.ArrayLike) -> "ColdTracks":
-        """The tracks at `rows` (positions, or a mask of length m), in that order."""
+        """Take the tracks at `rows` (positions, or a mask of length m), in that order."""
         at = _positions(rows, len(self))
         return ColdTracks(
             self.track_ids[at], self.content[at], self.credits.take(at), self.release_day[at], self.encoder_id
