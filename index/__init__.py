@@ -42,6 +42,7 @@ from index.types import (
     TrackRecord,
     WriteBatch,
 )
+from index.view import SearchView
 
 __all__ = [
     "MAX_K",
@@ -64,6 +65,7 @@ __all__ = [
     "PublishKind",
     "PublishRecord",
     "SearchResult",
+    "SearchView",
     "Searcher",
     "SearcherStatus",
     "ServedRows",

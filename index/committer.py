@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from index.errors import StoreClosedError
-from index.types import CommitReceipt, WriteBatch
+from index.types import CommitReceipt, Float32Array, ServedVector, TrackRecord, WriteBatch
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +30,18 @@ class GroupCommitter:
     apply : callable
         Writes a group of batches durably, the later ones winning, and gives one receipt a batch. It may be called
         again with the same batches, so writing twice must do what writing once does.
+    tidy : callable
+        Called after each group, once its callers have their answers.
     """
 
-    def __init__(self, apply: Callable[[Sequence[WriteBatch]], Sequence[CommitReceipt]]) -> None:
+    def __init__(
+        self,
+        apply: Callable[[Sequence[WriteBatch]], Sequence[CommitReceipt]],
+        *,
+        tidy: Callable[[], None] = lambda: None,
+    ) -> None:
         self._apply = apply
+        self._tidy = tidy
         self._waiting: deque[tuple[WriteBatch, Future[CommitReceipt]]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -80,6 +89,11 @@ class GroupCommitter:
                     rows += self._waiting[0][0].row_count
                     group.append(self._waiting.popleft())
             self._write(group)
+            try:
+                self._tidy()
+            except Exception:
+                # What was acknowledged stands; the next group tries again.
+                _log.exception("tidying up after a commit failed")
 
     def _write(self, group: list[tuple[WriteBatch, Future[CommitReceipt]]]) -> None:
         try:
@@ -98,3 +112,40 @@ class GroupCommitter:
         else:
             for (_, future), receipt in zip(group, receipts, strict=True):
                 future.set_result(receipt)
+
+
+@dataclass(frozen=True)
+class MergedWrites:
+    """A group's rows by table, one a key: of several with one key, the last. Tables without rows are left out."""
+
+    content: dict[str, dict[str, Float32Array]] = field(default_factory=dict)
+    tracks: dict[str, TrackRecord] = field(default_factory=dict)
+    fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
+    withdrawn: dict[str, str] = field(default_factory=dict)
+
+
+def merge_batches(
+    batches: Sequence[WriteBatch], withdrawn: Callable[[], Collection[str]]
+) -> tuple[MergedWrites, list[CommitReceipt]]:
+    """Merge a group's batches, and tell each which of its withdrawals are new.
+
+    Parameters
+    ----------
+    withdrawn : callable
+        Gives the ids that are withdrawn already; called only where the group withdraws something.
+    """
+    merged = MergedWrites()
+    receipts = []
+    known = withdrawn() if any(batch.withdrawn for batch in batches) else ()
+    for batch in batches:
+        for encoder_id, rows in batch.content.items():
+            if rows:
+                merged.content.setdefault(encoder_id, {}).update(rows)
+        merged.tracks.update((track.track_id, track) for track in batch.tracks)
+        for space_id, served in batch.fresh.items():
+            if served:
+                merged.fresh.setdefault(space_id, {}).update((row.track_id, row) for row in served)
+        new = {k: why for k, why in batch.withdrawn.items() if k not in known and k not in merged.withdrawn}
+        merged.withdrawn.update(new)
+        receipts.append(CommitReceipt(newly_withdrawn=tuple(new)))
+    return merged, receipts

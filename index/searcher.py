@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from index.answers import Request, answer
 from index.backends import Device, choose_device, make_backend
-from index.errors import InvalidQueryError, NoSnapshotError
-from index.filters import CompiledFilters, check_filters, unpacked
+from index.errors import NoSnapshotError
+from index.filters import CompiledFilters, unpacked
 from index.rows import Vocabulary, aligned_columns
 from index.schemas import track_records
 from index.snapshots import load_base
 from index.state import Base, SearchState
-from index.store import Committed, Store
+from index.store import Store
 from index.tables import ROW_VERSION
 from index.types import (
-    MAX_K,
     BoolArray,
+    Committed,
     Filters,
     Float32Array,
     SearcherStatus,
@@ -34,7 +33,7 @@ from index.types import (
     Tier,
     TrackRecord,
 )
-from index.validation import check_vectors
+from index.view import SearchView
 
 _log = logging.getLogger(__name__)
 
@@ -168,6 +167,9 @@ class Searcher:
             if state is None:
                 return False
             withdrawn = self._store.withdrawn()
+            seen = (self._seen_fresh, self._seen_tracks)
+            if withdrawn <= state.withdrawn and seen == self._store.versions(state.base.space.space_id):
+                return False
             fresh, seen_fresh = self._fresh_since(state.base.space.space_id, self._seen_fresh)
             tracks, seen_tracks = self._tracks_since(self._seen_tracks)
             new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
@@ -261,24 +263,7 @@ class Searcher:
         InvalidQueryError
             Reasons K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID.
         """
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MAX_K:
-            raise InvalidQueryError(f"k is {k!r}: ask for 1 to {MAX_K} neighbours", reason="K_OUT_OF_RANGE", field="k")
-        if max_per_artist is not None and max_per_artist < 1:
-            raise InvalidQueryError(
-                f"max_per_artist is {max_per_artist}: use at least 1, or leave it out", field="max_per_artist"
-            )
-        if filters is not None:
-            check_filters(filters)
-        state = self._current()
-        space = state.base.space
-        array = check_vectors(queries, dim=space.dim, metric=space.metric, field="queries")
-        if exclude is not None and len(exclude) != len(array):
-            raise InvalidQueryError(
-                f"exclude has {len(exclude)} entries for {len(array)} queries: give one for each", field="exclude"
-            )
-        request = Request(int(k), filters, exclude, max_per_artist)
-        hits = answer(state, state.searchable(array), request)
-        return SearchResult(hits, space.space_id, state.base.snapshot.snapshot_id)
+        return self.view().search(queries, k, filters=filters, exclude=exclude, max_per_artist=max_per_artist)
 
     def vectors(self, track_ids: Sequence[str]) -> tuple[BoolArray, Float32Array]:
         """Give tracks' vectors as they are searched, to be used as queries.
@@ -295,14 +280,14 @@ class Searcher:
         ------
         NoSnapshotError
         """
-        state = self._current()
-        found = np.zeros(len(track_ids), dtype=bool)
-        vectors = np.zeros((len(track_ids), state.base.space.dim), dtype=np.float32)
-        for position, track_id in enumerate(track_ids):
-            vector = state.find(track_id)
-            if vector is not None:
-                found[position], vectors[position] = True, vector
-        return found, vectors
+        return self.view().vectors(track_ids)
+
+    def view(self) -> SearchView:
+        """Take hold of what is served at this moment, for calls that belong together; raises `NoSnapshotError`."""
+        state = self._state
+        if state is None:
+            raise NoSnapshotError("nothing is published yet: import a space and publish a snapshot of it first")
+        return SearchView(state)
 
     def status(self) -> SearcherStatus:
         """Count what is served; empty ids and zero counts before the first publish."""
@@ -325,12 +310,6 @@ class Searcher:
             fresh_rows=len(fresh_tiers),
             withdrawn=withdrawn,
         )
-
-    def _current(self) -> SearchState:
-        state = self._state
-        if state is None:
-            raise NoSnapshotError("nothing is published yet: import a space and publish a snapshot of it first")
-        return state
 
 
 def _versioned(rows: pa.Table) -> dict[str, tuple[TrackRecord, int]]:

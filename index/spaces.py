@@ -45,6 +45,11 @@ class SpaceTables:
                 self._opened[address] = Table(address, name, key)
             return self._opened[address]
 
+    def opened(self) -> list[Table]:
+        """List the tables in use."""
+        with self._lock:
+            return list(self._opened.values())
+
     def served(self, space_id: str) -> Table:
         """Give the served table of a space."""
         self._registry.space(space_id)

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 import pyarrow as pa
 
-from index.committer import GroupCommitter
-from index.errors import InvalidIdError, InvalidVectorError, StoreClosedError
+from index.committer import GroupCommitter, merge_batches
+from index.content import ContentTables
+from index.errors import InvalidIdError, StoreClosedError
 from index.layout import Home
 from index.registry import Registry
-from index.schemas import (
-    TRACKS,
-    WITHDRAWN,
-    ServedRows,
-    column_vectors,
-    content_table,
-    served_table,
-    track_records,
-    tracks_table,
-)
+from index.schemas import TRACKS, WITHDRAWN, ServedRows, served_table, track_records, tracks_table
 from index.spaces import SpaceTables
 from index.tables import ROW_VERSION, Remembered, Table
 from index.types import (
     CommitReceipt,
+    Committed,
     Float32Array,
     PublishRecord,
     ServedVector,
@@ -39,31 +29,9 @@ from index.types import (
     WriteBatch,
     utc_now,
 )
-from index.validation import check_id, check_name, check_served, check_track, check_vectors
+from index.validation import check_id, check_served, check_track
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Committed:
-    """What one group commit made durable, for those that keep a picture of the tables in memory.
-
-    Parameters
-    ----------
-    tracks : dict of track id to TrackRecord
-    tracks_version : int
-        Version of the tracks table that holds them; 0 where there are none.
-    fresh : dict of space id to a dict of track id to ServedVector
-    fresh_versions : dict of space id to int
-        Version of each space's fresh table that holds them.
-    withdrawn : frozenset of str
-    """
-
-    tracks: dict[str, TrackRecord] = field(default_factory=dict)
-    tracks_version: int = 0
-    fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
-    fresh_versions: dict[str, int] = field(default_factory=dict)
-    withdrawn: frozenset[str] = frozenset()
 
 
 class Store:
@@ -82,9 +50,8 @@ class Store:
         self._known_withdrawn = Remembered(self._withdrawn)
         self._registry = Registry(home)
         self._spaces = SpaceTables(home, self._registry)
-        self._content: dict[str, Table] = {}
-        self._content_lock = threading.Lock()
-        self._committer = GroupCommitter(self._write_group)
+        self._content = ContentTables(home)
+        self._committer = GroupCommitter(self._write_group, tidy=self._tidy)
         self._listeners: list[Callable[[Committed], None]] = []
         self._closed = False
 
@@ -178,12 +145,7 @@ class Store:
         for track in batch.tracks:
             check_track(track)
         for encoder_id, rows in batch.content.items():
-            check_name(encoder_id, "encoder_id")
-            table = self._content_table(encoder_id)
-            dim = column_dim(table) if table else None
-            for track_id, vector in rows:
-                check_id(track_id)
-                check_vectors(np.asarray(vector)[None], dim=dim, names=[track_id], field="content")
+            self._content.check(encoder_id, rows)
         for space_id, served in batch.fresh.items():
             space = self.space(space_id)
             check_served(served, dim=space.dim, metric=space.metric)
@@ -191,62 +153,25 @@ class Store:
             check_id(track_id)
 
     def _write_group(self, batches: Sequence[WriteBatch]) -> list[CommitReceipt]:
-        content: dict[str, dict[str, Float32Array]] = {}
-        tracks: dict[str, TrackRecord] = {}
-        fresh: dict[str, dict[str, ServedVector]] = {}
-        receipts, withdrawn = self._plan_withdrawals(batches)
-        for batch in batches:
-            for encoder_id, rows in batch.content.items():
-                content.setdefault(encoder_id, {}).update(rows)
-            tracks.update((track.track_id, track) for track in batch.tracks)
-            for space_id, served in batch.fresh.items():
-                fresh.setdefault(space_id, {}).update((row.track_id, row) for row in served)
-        for encoder_id, vectors in content.items():
-            if vectors:
-                self._write_content(encoder_id, vectors)
-        tracks_version = self._tracks.upsert(tracks_table(tracks.values())) if tracks else 0
-        fresh = {space_id: rows for space_id, rows in fresh.items() if rows}
+        merged, receipts = merge_batches(batches, self.withdrawn)
+        for encoder_id, vectors in merged.content.items():
+            self._content.write(encoder_id, vectors)
+        tracks_version = self._tracks.upsert(tracks_table(merged.tracks.values())) if merged.tracks else 0
         versions = {
             space_id: self._spaces.fresh(space_id).upsert(
                 served_table(space_id, list(rows.values()), self.space(space_id).dim)
             )
-            for space_id, rows in fresh.items()
+            for space_id, rows in merged.fresh.items()
         }
-        if withdrawn:
-            ids, reasons = list(withdrawn), list(withdrawn.values())
+        if merged.withdrawn:
+            ids, reasons = list(merged.withdrawn), list(merged.withdrawn.values())
             self._withdrawn.insert(pa.table([ids, [utc_now()] * len(ids), reasons], schema=WITHDRAWN))
-        self._tell(Committed(tracks, tracks_version, fresh, versions, frozenset(withdrawn)))
+        self._tell(Committed(merged.tracks, tracks_version, merged.fresh, versions, frozenset(merged.withdrawn)))
         return receipts
 
-    def _plan_withdrawals(self, batches: Sequence[WriteBatch]) -> tuple[list[CommitReceipt], dict[str, str]]:
-        receipts: list[CommitReceipt] = []
-        planned: dict[str, str] = {}
-        known = self.withdrawn() if any(batch.withdrawn for batch in batches) else frozenset()
-        for batch in batches:
-            new = {k: reason for k, reason in batch.withdrawn.items() if k not in known and k not in planned}
-            planned |= new
-            receipts.append(CommitReceipt(newly_withdrawn=tuple(new)))
-        return receipts, planned
-
-    def _write_content(self, encoder_id: str, vectors: dict[str, Float32Array]) -> None:
-        ids = list(vectors)
-        lengths = {len(vector) for vector in vectors.values()}
-        table = self._content_table(encoder_id)
-        wanted = column_dim(table) if table else len(vectors[ids[0]])
-        if lengths != {wanted}:
-            raise InvalidVectorError(
-                f"content of encoder {encoder_id!r} has the lengths {sorted(lengths)} where {wanted} is needed: "
-                "send vectors of one encoder under one encoder id",
-                field="content",
-            )
-        rows = content_table(encoder_id, ids, np.stack([np.asarray(vectors[i], dtype=np.float32) for i in ids]))
-        if table is None:
-            table = Table.create(
-                self._home.content(encoder_id), f"content/{encoder_id}", "track_id", rows.schema.empty_table()
-            )
-            with self._content_lock:
-                self._content[encoder_id] = table
-        table.upsert(rows)
+    def _tidy(self) -> None:
+        for table in (self._tracks, self._withdrawn, *self._content.opened(), *self._spaces.opened()):
+            table.compact_if_due()
 
     def _tell(self, committed: Committed) -> None:
         for listener in list(self._listeners):
@@ -289,22 +214,11 @@ class Store:
         (found_ids, vectors) : list of str and ndarray of float32, shape (n, content_dim)
             Unknown ids are left out; ``(0, 0)`` where the encoder has stored nothing.
         """
-        table = self._content_table(check_name(encoder_id, "encoder_id"))
-        if table is None:
-            return [], np.zeros((0, 0), dtype=np.float32)
-        rows = table.read(columns=["track_id", "content"], keys=track_ids)
-        return list(rows["track_id"].to_pylist()), column_vectors(rows["content"])
+        return self._content.read(encoder_id, track_ids)
 
     def withdrawn(self) -> frozenset[str]:
         """Give the ids of all withdrawn tracks."""
         return self._known_withdrawn.get(lambda rows: frozenset(rows["track_id"].to_pylist()))
-
-    def _content_table(self, encoder_id: str) -> Table | None:
-        with self._content_lock:
-            if encoder_id not in self._content and self._home.exists(self._home.content(encoder_id)):
-                address = self._home.content(encoder_id)
-                self._content[encoder_id] = Table(address, f"content/{encoder_id}", "track_id")
-            return self._content.get(encoder_id)
 
     # Spaces --------------------------------------------------------------------------------------------------------
 
@@ -358,6 +272,13 @@ class Store:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
 
+    def served_ids(self, snapshot: SnapshotRecord) -> set[str]:
+        """Give the ids of all tracks that a snapshot and the rows fresh to it hold, withdrawn ones included."""
+        tables, space_id = self._spaces, snapshot.space_id
+        built = tables.served(space_id).read(columns=["track_id"], version=snapshot.served_version)
+        fresh = tables.fresh(space_id).read(columns=["track_id"], since=snapshot.fresh_version)
+        return {*built["track_id"].to_pylist(), *fresh["track_id"].to_pylist()}
+
     def fresh_rows(self, space_id: str, *, since: int = 0) -> ServedRows:
         """Give fresh rows written after a version of the fresh table, such as a snapshot's ``fresh_version``."""
         return self.fresh_since(space_id, since)[0]
@@ -368,6 +289,10 @@ class Store:
         handle = table.latest()
         rows = table.read(columns=[*handle.schema.names, ROW_VERSION], since=version, handle=handle)
         return ServedRows(rows), int(handle.version)
+
+    def versions(self, space_id: str) -> tuple[int, int]:
+        """Give the latest versions of a space's fresh table and of the tracks table."""
+        return self._spaces.fresh(space_id).version, self._tracks.version
 
     def fresh_version(self, space_id: str) -> int:
         """Give the latest version of a space's fresh table."""
@@ -466,8 +391,3 @@ class Store:
     def space_tables(self) -> SpaceTables:
         """The tables of the spaces, for building snapshots."""
         return self._spaces
-
-
-def column_dim(table: Table) -> int:
-    """Length of the vectors of a content table."""
-    return int(table.schema.field("content").type.list_size)

@@ -10,6 +10,7 @@ Facts about Lance (pylance 14) that this file stands on, each held by a test:
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from index.errors import DamagedHomeError
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 ROW_VERSION = "_row_last_updated_at_version"
 """Lance's hidden column: the version of the table that wrote the row."""
 
@@ -32,6 +35,12 @@ _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(seconds=60)
 # Up to here a look-up is a filter over the keys; beyond it, one pass over the key column with a hash table.
 _FILTER_KEYS = 256
+# Every merge leaves a fragment behind, and every later merge and look-up opens each of them: after 400 one-row merges
+# they took 50 and 130 ms, compacted every 50 merges 13 and 2 ms, the compaction itself about 30 ms. Fragments of the
+# target size are left alone, so that its cost does not grow with the table.
+_COMPACT_EVERY = 48
+_FRAGMENT_ROWS = 32_768
+_DELETED_SHARE = 0.5
 
 
 def quoted(text: str) -> str:
@@ -63,6 +72,7 @@ class Table:
         self.key = key
         self._handle_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        self._merges = 0
         with self._reading():
             self._handle: Any = lance.dataset(address)
             self._writer: Any = lance.dataset(address)
@@ -150,7 +160,22 @@ class Table:
                     f"table {self.name} of the home cannot be written: check the disk's free space and "
                     "the folder's rights, and that no other process writes without pause"
                 ) from error
+            self._merges += 1
             return int(writer.version), int(counts["num_inserted_rows"])
+
+    def compact_if_due(self) -> None:
+        """Merge small fragments after a number of writes; old versions keep their own files."""
+        if self._merges < _COMPACT_EVERY:
+            return
+        with self._write_lock:
+            self._merges = 0
+            try:
+                lance.dataset(self.address).optimize.compact_files(
+                    target_rows_per_fragment=_FRAGMENT_ROWS, materialize_deletions_threshold=_DELETED_SHARE
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                # Another process wrote the same fragments just now: the next turn does it.
+                _log.info("table %s was not compacted: %s", self.name, error)
 
     def read(
         self,

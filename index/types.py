@@ -210,6 +210,28 @@ class CommitReceipt:
 
 
 @dataclass(frozen=True)
+class Committed:
+    """What one group commit made durable, for those that keep a picture of the tables in memory.
+
+    Parameters
+    ----------
+    tracks : dict of track id to TrackRecord
+    tracks_version : int
+        Version of the tracks table that holds them; 0 where there are none.
+    fresh : dict of space id to a dict of track id to ServedVector
+    fresh_versions : dict of space id to int
+        Version of each space's fresh table that holds them.
+    withdrawn : frozenset of str
+    """
+
+    tracks: dict[str, TrackRecord] = field(default_factory=dict)
+    tracks_version: int = 0
+    fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
+    fresh_versions: dict[str, int] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Filters:
     """Which tracks may be in an answer. All conditions must hold; one left out holds for every track.
 
