@@ -1,0 +1,221 @@
+"""Turning concurrent queries into few searches.
+
+One thread owns the search (FAISS's GPU resources are not thread-safe, and OpenMP keeps a pool for every thread
+that searches). Callers on the event loop hand groups of queries in; the thread takes what has gathered, drops what
+nobody waits for any more, searches the rest in one call, and hands the results back to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
+
+if TYPE_CHECKING:
+    from jobs import Answer, Query
+
+    Result = Answer | Exception
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Queries of one call, which are searched together."""
+
+    queries: Sequence[Query]
+    future: asyncio.Future[Sequence[Result]]
+    loop: asyncio.AbstractEventLoop
+    deadline: float | None
+
+
+class MicroBatcher:
+    """A bounded queue of queries in front of one searching thread.
+
+    Parameters
+    ----------
+    search : callable
+        Answers a list of queries, one result a query in order; called from one thread only.
+    queue_size : int
+        Queries that may wait.
+    max_batch : int
+        Queries that one search takes. A group is never split; one that is larger is searched alone.
+    max_wait_s : float
+        How long the first query waits for others to join; 0 takes what is there.
+    """
+
+    def __init__(
+        self,
+        search: Callable[[Sequence[Query]], Sequence[Result]],
+        *,
+        queue_size: int,
+        max_batch: int,
+        max_wait_s: float = 0.0,
+    ) -> None:
+        self._search = search
+        self._queue_size = queue_size
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._waiting: deque[_Group] = deque()
+        self._waiting_queries = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="search", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for their search."""
+        return self._waiting_queries
+
+    async def submit(self, queries: Sequence[Query], *, deadline: float | None = None) -> Sequence[Result]:
+        """Have queries answered together, in one state of the index.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+            At least one.
+        deadline : float, optional
+            On the clock of `time.monotonic`; a group that is still waiting then is dropped.
+
+        Returns
+        -------
+        sequence
+            One `Answer` or exception a query, in order.
+
+        Raises
+        ------
+        QueueFullError
+            When the queries would make more wait than may.
+        DrainingError
+            When the batcher is closed, before or while they wait.
+        DeadlineExpiredError
+            When the deadline passed while they waited.
+        Exception
+            Whatever the search itself raised.
+        """
+        loop = asyncio.get_running_loop()
+        group = _Group(queries, loop.create_future(), loop, deadline)
+        with self._changed:
+            if self._closed:
+                raise _draining()
+            if self._waiting_queries + len(queries) > self._queue_size:
+                raise QueueFullError(
+                    f"{self._waiting_queries} queries are waiting and {self._queue_size} may; try again shortly.",
+                    retry_after_s=0.05,
+                )
+            self._waiting.append(group)
+            self._waiting_queries += len(queries)
+            self._changed.notify()
+        return await group.future
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Refuse new queries, fail those that wait, and let the search in progress finish.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            How long to wait for that search.
+        """
+        with self._changed:
+            self._closed = True
+            abandoned = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_queries = 0
+            self._changed.notify_all()
+        for group in abandoned:
+            _deliver([(group, _draining())])
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                groups = self._gather()
+                if groups is None:
+                    return
+                self._answer(groups)
+            except Exception:  # the thread must outlive anything, or every later query would wait for ever
+                _log.exception("the searching thread met an unexpected error and goes on")
+
+    def _gather(self) -> list[_Group] | None:
+        """Wait for work and take a batch of it; None when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._max_wait_s > 0 and not self._closed:
+                self._changed.wait_for(
+                    lambda: self._waiting_queries >= self._max_batch or self._closed, self._max_wait_s
+                )
+            if self._closed:
+                return None
+            groups: list[_Group] = []
+            taken = 0
+            while self._waiting and (not groups or taken + len(self._waiting[0].queries) <= self._max_batch):
+                group = self._waiting.popleft()
+                taken += len(group.queries)
+                groups.append(group)
+            self._waiting_queries -= taken
+            return groups
+
+    def _answer(self, groups: Sequence[_Group]) -> None:
+        now = time.monotonic()
+        outcomes: list[tuple[_Group, Sequence[Result] | Exception]] = []
+        wanted: list[_Group] = []
+        for group in groups:
+            if group.future.done():  # its caller has left
+                continue
+            if group.deadline is not None and group.deadline <= now:
+                outcomes.append((group, _expired()))
+            else:
+                wanted.append(group)
+        if wanted:
+            try:
+                queries = [query for group in wanted for query in group.queries]
+                results = self._search(queries)
+                if len(results) != len(queries):
+                    raise RuntimeError(f"The search gave {len(results)} results for {len(queries)} queries.")
+            except Exception as error:  # this batch alone fails; the next one may go well
+                outcomes += [(group, error) for group in wanted]
+            else:
+                start = 0
+                for group in wanted:
+                    outcomes.append((group, results[start : start + len(group.queries)]))
+                    start += len(group.queries)
+        _deliver(outcomes)
+
+
+def _draining() -> DrainingError:
+    return DrainingError("The server is being stopped; ask another one, or this one again shortly.")
+
+
+def _expired() -> DeadlineExpiredError:
+    return DeadlineExpiredError("The deadline passed before the search began; allow more time, or ask less often.")
+
+
+def _deliver(outcomes: Sequence[tuple[_Group, Sequence[Result] | Exception]]) -> None:
+    """Hand results to their event loops: one wake-up a loop, not one a query."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Group, Sequence[Result] | Exception]]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome[0].loop, []).append(outcome)
+    for loop, its_outcomes in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, its_outcomes)
+        except RuntimeError:  # the loop is closed: nobody waits for these any more
+            _log.debug("%d answers came after their event loop had closed", len(its_outcomes))
+
+
+def _settle(outcomes: Sequence[tuple[_Group, Sequence[Result] | Exception]]) -> None:
+    for group, outcome in outcomes:
+        if group.future.done():  # cancelled between the search and now: setting it would raise
+            continue
+        if isinstance(outcome, Exception):
+            group.future.set_exception(outcome)
+        else:
+            group.future.set_result(outcome)

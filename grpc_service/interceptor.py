@@ -1,0 +1,122 @@
+"""Around every call: a request id, and one place where exceptions become statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+
+from grpc_service.errors import to_status
+
+REQUEST_ID_KEY = "x-request-id"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
+
+_SERVICES = "/anacrusis.v1."
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+
+
+def current_request_id() -> str:
+    """Return the id of the call that is being handled, or an empty string outside of one."""
+    return _request_id.get()
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Gives every call of our services a request id, and every exception its status.
+
+    The id is the caller's ``x-request-id`` where that is 1 to 128 printable characters, else a new one; it goes back
+    in the trailing metadata and stands in every error.
+
+    Attributes
+    ----------
+    idle : asyncio.Event
+        Set while no call of our services is in progress.
+    """
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._in_progress = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Wrap the method's handler; health and reflection stay as they are.
+
+        Parameters
+        ----------
+        continuation : callable
+            Finds the handler.
+        handler_call_details : grpc.HandlerCallDetails
+            Method and metadata of the call.
+
+        Returns
+        -------
+        grpc.RpcMethodHandler or None
+            The wrapped handler; None for a method that does not exist.
+        """
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(_SERVICES):
+            return handler
+        given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
+        request_id = given if isinstance(given, str) and _ID.fullmatch(given) else uuid.uuid4().hex
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._guarded(handler.stream_stream, request_id),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                self._guarded(handler.stream_unary, request_id),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._guarded(handler.unary_stream, request_id),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._guarded(handler.unary_unary, request_id), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _guarded(self, behaviour: Callable[..., Any], request_id: str) -> Callable[..., Awaitable[Any]]:
+        if inspect.isasyncgenfunction(behaviour):
+            raise TypeError(f"{behaviour.__qualname__} yields; write replies with context.write instead.")
+
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            _request_id.set(request_id)
+            self._in_progress += 1
+            self.idle.clear()
+            try:
+                reply = await behaviour(request, context)
+                context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+                return reply
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await _abort(context, error, request_id)
+            finally:
+                self._in_progress -= 1
+                if not self._in_progress:
+                    self.idle.set()
+
+        return call
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, request_id: str) -> NoReturn:
+    status = to_status(error, request_id)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    trailers = ((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status.SerializeToString()))
+    await context.abort(code, status.message, trailers)
+    raise AssertionError("abort returned")

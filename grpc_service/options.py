@@ -1,0 +1,119 @@
+"""How a server listens and where its limits lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_MIB = 1 << 20
+
+
+class InvalidServerOptionError(ValueError):
+    """A server option lies outside its range.
+
+    Parameters
+    ----------
+    field : str
+        The option's name.
+    message : str
+        One sentence: the value, the range, the remedy.
+    """
+
+    reason = "OPTION_INVALID"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Everything `grpc_service.server.serve` can be told.
+
+    Attributes
+    ----------
+    host : str
+        Address to listen on. The loopback by default: there is no authentication yet.
+    port : int
+        0 to 65535; 0 takes a free one.
+    max_message_bytes : int
+        Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
+    max_concurrent_rpcs : int
+        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED.
+    grace_s : float
+        How long calls may go on once the server is told to stop, 0 to 3600.
+    query_queue_size : int
+        Queries that may wait for a search, 1 or more; beyond it QUEUE_FULL.
+    max_batch_queries : int
+        Queries that one search takes, and that one BatchSearchNeighbors may ask, 1 to 65536.
+    max_wait_s : float
+        How long the first query of a search waits for others, 0 to 1. With 0 a search takes what has gathered during
+        the one before, which batches under load and delays nobody without.
+    stream_window : int
+        Unanswered queries of one StreamNeighbors call, 1 or more; further ones are left unread.
+    ingest_threads : int
+        Tracks that are worked on at once, 1 to 256.
+    ingest_queue_size : int
+        Tracks that may wait beyond those, 0 or more; beyond it QUEUE_FULL.
+    max_upload_bytes : int
+        Longest audio that UploadTrack takes, 1 or more.
+    upload_buffer_bytes : int
+        All unfinished uploads together, at least `max_upload_bytes`; beyond it QUEUE_FULL.
+    poll_interval_s : float
+        How often the engine looks for what other processes published or ingested, above 0.
+    keepalive_s : float
+        Silence on a connection after which the server asks whether it is alive, 1 or more.
+    allowed_roots : tuple of Path
+        Folders below which `uri` may point; empty refuses every URI.
+
+    Raises
+    ------
+    InvalidServerOptionError
+        For a value out of range; `field` names it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    max_message_bytes: int = 32 * _MIB
+    max_concurrent_rpcs: int = 1024
+    grace_s: float = 30.0
+    query_queue_size: int = 8192
+    max_batch_queries: int = 1024
+    max_wait_s: float = 0.0
+    stream_window: int = 256
+    ingest_threads: int = 2
+    ingest_queue_size: int = 64
+    max_upload_bytes: int = 256 * _MIB
+    upload_buffer_bytes: int = 1024 * _MIB
+    poll_interval_s: float = 1.0
+    keepalive_s: float = 60.0
+    allowed_roots: tuple[Path, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise InvalidServerOptionError("host", "host is empty; give an address such as 127.0.0.1.")
+        self._check("port", 0, 65535)
+        self._check("max_message_bytes", 64 << 10, 1 << 30)
+        self._check("grace_s", 0, 3600)
+        self._check("max_batch_queries", 1, 65536)
+        self._check("max_wait_s", 0, 1)
+        self._check("ingest_threads", 1, 256)
+        self._check("ingest_queue_size", 0, math.inf)
+        self._check("keepalive_s", 1, 86400)
+        self._check("poll_interval_s", 0.01, 3600)
+        for name in ("max_concurrent_rpcs", "stream_window", "max_upload_bytes"):
+            self._check(name, 1, math.inf)
+        self._check("query_queue_size", self.max_batch_queries, math.inf)
+        self._check("upload_buffer_bytes", self.max_upload_bytes, math.inf)
+        for root in self.allowed_roots:
+            if not root.is_absolute():
+                raise InvalidServerOptionError(
+                    "allowed_roots", f"Allowed root {str(root)!r} is relative; give an absolute folder."
+                )
+
+    def _check(self, name: str, least: float, most: float) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            bound = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+            raise InvalidServerOptionError(name, f"{name} is {value!r}; it must be {bound}.")

@@ -1,0 +1,51 @@
+"""What the transport needs of an engine: `jobs.Engine` has it, and so has the fake of the transport's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from index import TrackRecord
+    from jobs import Answer, EngineStatus, IngestOutcome, Progress, Query, RefreshReport, Release
+    from jobs.engine import EmbeddingAnswer
+
+
+class ServedEngine(Protocol):
+    """The calls that the servicers make; all of them block, all but `search` from any thread."""
+
+    def search(self, queries: Sequence[Query]) -> Sequence[Answer | Exception]:
+        """Answer many queries in one state; an `Answer` of one `Hits` or an error for each, in order."""
+
+    def ingest(self, releases: Sequence[Release]) -> Sequence[IngestOutcome]:
+        """Take releases in; what is wrong with one comes back as its outcome."""
+
+    def embeddings(self, track_ids: Sequence[str], *, space_id: str = "") -> EmbeddingAnswer:
+        """Look served vectors up."""
+
+    def describe(self, track_ids: Sequence[str]) -> Sequence[TrackRecord | None]:
+        """Look titles and credits up; None for tracks that no release told about."""
+
+    def withdraw(self, track_ids: Sequence[str], reason: str = "") -> Sequence[str]:
+        """Withdraw tracks; returns those that were not withdrawn before."""
+
+    def refresh(
+        self,
+        artist_ids: Sequence[str] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] = ...,
+        should_stop: Callable[[], bool] = ...,
+    ) -> RefreshReport:
+        """Project anew, build a snapshot, publish it."""
+
+    def serving(self) -> tuple[str, str]:
+        """Space and snapshot that are served now, empty where none is; cheap."""
+
+    def status(self) -> EngineStatus:
+        """Count what is served."""
+
+    def sync(self) -> bool:
+        """Adopt what other processes did; True when something changed."""
+
+    def close(self) -> None:
+        """Let go of the home."""

@@ -1,0 +1,146 @@
+"""The servicer of ReleaseService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+
+from grpc_service import track_messages
+from grpc_service.errors import RequestError, UploadTooLargeError
+from grpc_service.pb.anacrusis.v1 import common_pb2 as common
+from grpc_service.pb.anacrusis.v1 import release_service_pb2 as pb
+from grpc_service.pb.anacrusis.v1 import release_service_pb2_grpc as pb_grpc
+from grpc_service.uris import resolve_uri
+from grpc_service.work import Work, deadline_of
+
+if TYPE_CHECKING:
+    from jobs import IngestOutcome, Release
+
+MAX_IDS = 10_000  # of one WithdrawTracks or BatchGetEmbeddings; more come in several calls
+MAX_REASON_CHARACTERS = 1024
+
+
+class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
+    """Takes tracks in and out; see the proto for each method.
+
+    Parameters
+    ----------
+    work : Work
+        The engine behind its queues.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def IngestTrack(  # noqa: N802, D102 - the proto names and documents it
+        self, request: pb.IngestTrackRequest, context: grpc.aio.ServicerContext
+    ) -> pb.IngestTrackResponse:
+        source = request.WhichOneof("audio")
+        if source is None:
+            raise RequestError("The request has no audio; give it inline, as a uri, or use UploadTrack.", field="audio")
+        element_type = track_messages.checked_element_type(request.element_type)
+        if source == "inline":
+            release = track_messages.release_of(request.track, request.inline)
+        else:
+            # Links are followed on the disk, which may be a slow one.
+            path = await asyncio.to_thread(resolve_uri, request.uri, self._work.options.allowed_roots)
+            release = track_messages.release_of(request.track, path, audio_uri=request.uri)
+        outcome = await self._ingest(release, context)
+        return pb.IngestTrackResponse(
+            space_id=outcome.space_id,
+            snapshot_id=outcome.snapshot_id,
+            track=track_messages.ingested_track(
+                outcome, include_vector=request.include_vector, element_type=element_type
+            ),
+        )
+
+    async def UploadTrack(  # noqa: N802, D102
+        self, requests: AsyncIterator[pb.UploadTrackRequest], context: grpc.aio.ServicerContext
+    ) -> pb.UploadTrackResponse:
+        first = await context.read()
+        if first is grpc.aio.EOF or first.WhichOneof("part") != "header":
+            raise RequestError("The upload does not begin with a header; send the track first.", field="header")
+        header = first.header
+        element_type: common.ElementType = track_messages.checked_element_type(header.element_type)
+        track_messages.release_of(header.track, b"")  # refuses wrong metadata before the audio has travelled
+        chunks: list[bytes] = []
+        received = 0
+        try:
+            self._check_size(max(header.size_bytes, 0))
+            while (message := await context.read()) is not grpc.aio.EOF:
+                if message.WhichOneof("part") != "chunk":
+                    raise RequestError("Only the first message of an upload is a header.", field="header")
+                self._check_size(received + len(message.chunk))
+                self._work.uploads.take(len(message.chunk))
+                received += len(message.chunk)
+                chunks.append(message.chunk)
+            if header.size_bytes and received != header.size_bytes:
+                raise RequestError(
+                    f"The header announces {header.size_bytes} bytes and {received} came; send the whole file.",
+                    field="header.size_bytes",
+                )
+            release = track_messages.release_of(header.track, b"".join(chunks))
+            chunks.clear()
+            outcome = await self._ingest(release, context)
+        finally:
+            self._work.uploads.give_back(received)
+        return pb.UploadTrackResponse(
+            space_id=outcome.space_id,
+            snapshot_id=outcome.snapshot_id,
+            track=track_messages.ingested_track(
+                outcome, include_vector=header.include_vector, element_type=element_type
+            ),
+        )
+
+    async def WithdrawTracks(  # noqa: N802, D102
+        self, request: pb.WithdrawTracksRequest, context: grpc.aio.ServicerContext
+    ) -> pb.WithdrawTracksResponse:
+        ids = checked_ids(request.track_ids)
+        if len(request.reason) > MAX_REASON_CHARACTERS:
+            raise RequestError(
+                f"The reason has {len(request.reason)} characters; at most {MAX_REASON_CHARACTERS} are kept.",
+                field="reason",
+            )
+        deadline_of(context)
+        newly = await self._work.lookups.run(self._work.engine.withdraw, ids, request.reason)
+        space_id, snapshot_id = self._work.engine.serving()
+        return pb.WithdrawTracksResponse(space_id=space_id, snapshot_id=snapshot_id, newly_withdrawn_track_ids=newly)
+
+    async def _ingest(self, release: Release, context: grpc.aio.ServicerContext) -> IngestOutcome:
+        deadline_of(context)  # expired work is not begun; what has begun is finished and may be sent again
+        (outcome,) = await self._work.ingests.run(self._work.engine.ingest, [release])
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def _check_size(self, count: int) -> None:
+        most = self._work.options.max_upload_bytes
+        if count > most:
+            raise UploadTooLargeError(f"The upload is longer than {most} bytes; send a compressed file.", field="chunk")
+
+
+def checked_ids(ids: Sequence[str]) -> list[str]:
+    """Refuse a list of ids that is empty, too long, or holds an empty one.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        As received.
+
+    Returns
+    -------
+    list of str
+        The same.
+
+    Raises
+    ------
+    RequestError
+        When it is not usable.
+    """
+    if not ids or len(ids) > MAX_IDS or not all(ids):
+        wrong = "an empty id" if ids and len(ids) <= MAX_IDS else f"{len(ids)} ids"
+        raise RequestError(f"track_ids holds {wrong}; give 1 to {MAX_IDS} ids a call.", field="track_ids")
+    return list(ids)

@@ -1,0 +1,267 @@
+"""Between the messages of searching and the dataclasses of the rooms below. What is not checked here, they check."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grpc_service.errors import FilterError, RequestError, VectorPayloadError
+from grpc_service.packing import unpack_vectors
+from grpc_service.pb.anacrusis.v1 import common_pb2 as common
+from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
+from index import Filters, Tier
+from jobs import JobError, Query, parse_release_date
+
+if TYPE_CHECKING:
+    from index import Hits, TrackRecord
+
+DEFAULT_K = 10
+Describe = Callable[[Sequence[str]], Sequence["TrackRecord | None"]]
+SearchRequest = neighbor_pb.SearchNeighborsRequest | neighbor_pb.BatchSearchNeighborsRequest
+
+
+def vectors_of(packed: common.PackedVectors, field: str) -> NDArray[np.float32]:
+    """Unpack vectors that a caller sent.
+
+    Parameters
+    ----------
+    packed : PackedVectors
+        As received.
+    field : str
+        Named in the error.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, dim)
+        At least one row; NaN and the wrong dimension are for the search to refuse, row by row.
+
+    Raises
+    ------
+    VectorPayloadError
+        When the bytes are no vectors.
+    """
+    try:
+        return unpack_vectors(packed)
+    except ValueError as error:
+        raise VectorPayloadError(str(error), field=field) from None
+
+
+def filters_of(message: common.Filters) -> Filters | None:
+    """Read filters.
+
+    Parameters
+    ----------
+    message : Filters
+        As received.
+
+    Returns
+    -------
+    index.Filters or None
+        None when they exclude nothing.
+
+    Raises
+    ------
+    FilterError
+        For a date, tier or market that cannot be read.
+    """
+    for tier in message.tiers:
+        if tier not in {member.value for member in Tier}:
+            raise FilterError(f"Tier {tier} does not exist; name tiers 1 to 3.", field="filters.tiers")
+    if message.market and not (len(message.market) == 2 and message.market.isascii() and message.market.isupper()):
+        raise FilterError(
+            f"Market {message.market!r} is no ISO 3166-1 alpha-2 code such as 'DE'.", field="filters.market"
+        )
+    filters = Filters(
+        released_from=_day(message.released_from, "filters.released_from", last=False),
+        released_to=_day(message.released_to, "filters.released_to", last=True),
+        artists_in=frozenset(message.artists_in),
+        artists_out=frozenset(message.artists_out),
+        tiers=frozenset(Tier(tier) for tier in message.tiers),
+        market=message.market or None,
+    )
+    return None if filters == Filters() else filters
+
+
+def _day(text: str, field: str, *, last: bool) -> dt.date | None:
+    """Read a whole or partial date as the first or last day that it covers."""
+    try:
+        first = parse_release_date(text)
+    except JobError as error:
+        raise FilterError(str(error), field=field) from None
+    if first is None or not last:
+        return first
+    parts = text.strip().count("-")
+    if parts == 0:
+        return first.replace(month=12, day=31)
+    if parts == 1:
+        return first.replace(day=calendar.monthrange(first.year, first.month)[1])
+    return first
+
+
+def shared_arguments(request: SearchRequest) -> dict[str, Any]:
+    """Read what all queries of a request have in common.
+
+    Parameters
+    ----------
+    request : SearchNeighborsRequest or BatchSearchNeighborsRequest
+        As received.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `jobs.Query`.
+
+    Raises
+    ------
+    RequestError, FilterError
+        For a cap below 1, an unknown view or a wrong filter.
+    """
+    if request.HasField("max_per_artist") and request.max_per_artist < 1:
+        raise RequestError(
+            f"max_per_artist is {request.max_per_artist}; give 1 or more, or leave it out for no cap.",
+            field="max_per_artist",
+        )
+    if request.view not in neighbor_pb.HitView.values():
+        raise RequestError(f"View {request.view} does not exist; use PACKED or FULL.", field="view")
+    return {
+        "k": request.k if request.HasField("k") else DEFAULT_K,
+        "space_id": request.space_id,
+        "filters": filters_of(request.filters) if request.HasField("filters") else None,
+        "max_per_artist": request.max_per_artist if request.HasField("max_per_artist") else None,
+        "include_self": request.include_self,
+    }
+
+
+def query_of(request: neighbor_pb.SearchNeighborsRequest) -> Query:
+    """Read a single query.
+
+    Parameters
+    ----------
+    request : SearchNeighborsRequest
+        As received.
+
+    Returns
+    -------
+    jobs.Query
+        k and space are for the search to check.
+
+    Raises
+    ------
+    RequestError, FilterError, VectorPayloadError
+        For what the search could not make sense of.
+    """
+    shared = shared_arguments(request)
+    subject = request.WhichOneof("subject")
+    if subject == "track_id":
+        return Query(track_id=request.track_id, **shared)
+    if subject == "user_id":
+        return Query(user_id=request.user_id, **shared)
+    if subject is None:
+        raise RequestError(
+            "The request names nothing to find neighbours of; give track_id, vector, user_vector or user_id.",
+            field="subject",
+        )
+    rows = vectors_of(getattr(request, subject), subject)
+    if len(rows) != 1:
+        raise VectorPayloadError(
+            f"The data holds {len(rows)} vectors; send one, or use BatchSearchNeighbors.", field=subject
+        )
+    return Query(vector=rows[0], **shared)
+
+
+def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int) -> list[Query]:
+    """Read the queries of a batch.
+
+    Parameters
+    ----------
+    request : BatchSearchNeighborsRequest
+        As received.
+    at_most : int
+        Queries that a batch may have.
+
+    Returns
+    -------
+    list of jobs.Query
+        At least one, in order.
+
+    Raises
+    ------
+    RequestError, FilterError, VectorPayloadError
+        For what spoils the whole batch.
+    """
+    shared = shared_arguments(request)
+    subjects = request.WhichOneof("subjects")
+    if subjects in {"track_ids", "user_ids"}:
+        name = str(subjects).removesuffix("s")
+        things: Any = getattr(request, str(subjects)).ids
+    elif subjects is not None:
+        name = "vector"
+        things = vectors_of(getattr(request, subjects), subjects)
+    else:
+        things = ()
+    if not len(things):
+        raise RequestError(
+            "The batch names nothing to find neighbours of; give track_ids, vectors, user_vectors or user_ids.",
+            field="subjects",
+        )
+    if len(things) > at_most:
+        raise RequestError(f"The batch asks {len(things)} queries; ask at most {at_most} a call.", field=str(subjects))
+    return [Query(**{name: thing}, **shared) for thing in things]
+
+
+def packed_hits(hits: Hits) -> neighbor_pb.PackedHits:
+    """Write hits as parallel arrays.
+
+    Parameters
+    ----------
+    hits : index.Hits
+        Best first.
+
+    Returns
+    -------
+    PackedHits
+        The same, in the same order.
+    """
+    return neighbor_pb.PackedHits(
+        track_ids=hits.track_ids,
+        scores=np.asarray(hits.scores, dtype="<f4").tobytes(),
+        tiers=np.asarray(hits.tiers, dtype=np.int8).tobytes(),
+        confidences=np.asarray(hits.confidence, dtype="<f4").tobytes(),
+    )
+
+
+def full_hits(hits: Hits, describe: Describe) -> list[neighbor_pb.Hit]:
+    """Write hits as messages with titles and artists.
+
+    Parameters
+    ----------
+    hits : index.Hits
+        Best first.
+    describe : callable
+        Looks the tracks up; blocks.
+
+    Returns
+    -------
+    list of Hit
+        The same, in the same order.
+    """
+    ids = list(hits.track_ids)
+    written = []
+    for place, (track_id, record) in enumerate(zip(ids, describe(ids), strict=True)):
+        written.append(
+            neighbor_pb.Hit(
+                rank=place + 1,
+                track_id=track_id,
+                title=record.title if record else "",
+                artist_ids=record.artist_ids if record else (),
+                score=float(hits.scores[place]),
+                tier=common.Tier.Name(int(hits.tiers[place])),
+                confidence=float(hits.confidence[place]),
+            )
+        )
+    return written

@@ -1,0 +1,241 @@
+"""The server: started, supervised, drained.
+
+`serve` runs inside an event loop, `run_server` is the blocking form with signal handling for a command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from grpc_service.admin import AdminServicer
+from grpc_service.embeddings import EmbeddingServicer
+from grpc_service.interceptor import StatusInterceptor
+from grpc_service.neighbors import NeighborServicer
+from grpc_service.options import ServerOptions
+from grpc_service.pb.anacrusis.v1 import (
+    admin_service_pb2,
+    embedding_service_pb2,
+    neighbor_service_pb2,
+    release_service_pb2,
+)
+from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import (
+    add_AdminServiceServicer_to_server as add_admin_service,
+)
+from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import (
+    add_EmbeddingServiceServicer_to_server as add_embedding_service,
+)
+from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import (
+    add_NeighborServiceServicer_to_server as add_neighbor_service,
+)
+from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import (
+    add_ReleaseServiceServicer_to_server as add_release_service,
+)
+from grpc_service.ports import ServedEngine
+from grpc_service.releases import ReleaseServicer
+from grpc_service.work import Work
+
+SERVICES: tuple[str, ...] = tuple(
+    f"{module.DESCRIPTOR.package}.{name}"
+    for module in (admin_service_pb2, embedding_service_pb2, neighbor_service_pb2, release_service_pb2)
+    for name in module.DESCRIPTOR.services_by_name
+)
+"""Full names of our services, as health and reflection know them."""
+
+FLUSH_S = 0.25  # what the last replies get to leave, in seconds
+
+OnReady = Callable[[str], None]
+_log = logging.getLogger(__name__)
+
+
+class AddressError(OSError):
+    """The server cannot listen where it was told to."""
+
+    reason = "ADDRESS_UNAVAILABLE"
+    field = "port"
+
+
+class Server:
+    """One gRPC server in front of one engine.
+
+    Parameters
+    ----------
+    engine : ServedEngine
+        Closed with the server.
+    options : ServerOptions
+        Where to listen and how much to take.
+    """
+
+    def __init__(self, engine: ServedEngine, options: ServerOptions) -> None:
+        self._options = options
+        self._work = Work(engine, options)
+        self._health = HealthServicer()
+        self._calls = StatusInterceptor()
+        self._polling: asyncio.Task[None] | None = None
+        self._grpc = grpc.aio.server(
+            interceptors=[self._calls],
+            maximum_concurrent_rpcs=options.max_concurrent_rpcs,
+            options=_channel_arguments(options),
+        )
+        work, server = self._work, self._grpc
+        add_neighbor_service(NeighborServicer(work), server)  # type: ignore[no-untyped-call]
+        add_release_service(ReleaseServicer(work), server)  # type: ignore[no-untyped-call]
+        add_embedding_service(EmbeddingServicer(work), server)  # type: ignore[no-untyped-call]
+        add_admin_service(AdminServicer(work), server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
+            self._grpc,
+        )
+
+    async def start(self) -> str:
+        """Listen, say so to health, and begin to follow what other processes do.
+
+        Returns
+        -------
+        str
+            ``host:port`` with the port that was bound.
+
+        Raises
+        ------
+        AddressError
+            When the address cannot be had.
+        """
+        wanted = f"{_bracketed(self._options.host)}:{self._options.port}"
+        try:
+            port = self._grpc.add_insecure_port(wanted)
+        except RuntimeError as error:
+            raise AddressError(
+                f"The server cannot listen on {wanted}: another process may hold the port, or the host has no such "
+                "address; choose another port, or 0 for a free one."
+            ) from error
+        await self._grpc.start()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._polling = asyncio.create_task(self._poll(), name="sync")
+        return f"{_bracketed(self._options.host)}:{port}"
+
+    async def stop(self) -> None:
+        """Drain: health says NOT_SERVING, calls in progress get the grace to finish, then everything is closed."""
+        await self._health.enter_graceful_shutdown()
+        self._work.draining.set()
+        if self._polling is not None:
+            self._polling.cancel()
+        refusing = asyncio.create_task(self._grpc.stop(self._options.grace_s))
+        idle = asyncio.create_task(self._calls.idle.wait())
+        await asyncio.wait({refusing, idle}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        # Our calls have finished or the grace is over. What is left watches health or browses reflection, for as long
+        # as it likes: a second, shorter grace lets the last replies out and ends those.
+        await self._grpc.stop(FLUSH_S)
+        await refusing
+        await asyncio.to_thread(self._work.close)
+
+    async def _poll(self) -> None:
+        """Adopt what other processes published or ingested; whatever goes wrong, the next round comes."""
+        while True:
+            await asyncio.sleep(self._options.poll_interval_s)
+            try:
+                await self._work.lookups.run(self._work.engine.sync)
+            except Exception:
+                _log.exception("following the home folder failed; the next round comes")
+
+
+async def serve(
+    engine: ServedEngine,
+    options: ServerOptions,
+    *,
+    on_ready: OnReady = lambda address: None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until told to stop, then drain.
+
+    Parameters
+    ----------
+    engine : ServedEngine
+        Closed at the end, even when the server could not start.
+    options : ServerOptions
+        Where to listen and how much to take.
+    on_ready : callable, optional
+        Called with ``host:port`` once calls are taken.
+    stop : asyncio.Event, optional
+        Set it to drain; without one, cancel the task.
+
+    Raises
+    ------
+    AddressError
+        When the address cannot be had.
+    """
+    server = Server(engine, options)
+    try:
+        on_ready(await server.start())
+        await (stop or asyncio.Event()).wait()
+    finally:
+        await server.stop()
+
+
+def run_server(
+    engine: ServedEngine,
+    options: ServerOptions,
+    *,
+    on_ready: OnReady = lambda address: None,
+    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+) -> None:
+    """Serve from the main thread until a signal comes, then drain. A second signal ends the process at once.
+
+    Parameters
+    ----------
+    engine : ServedEngine
+        Closed at the end.
+    options : ServerOptions
+        Where to listen and how much to take.
+    on_ready : callable, optional
+        Called with ``host:port`` once calls are taken.
+    signals : sequence of signal.Signals, optional
+        What means "stop".
+
+    Raises
+    ------
+    AddressError
+        When the address cannot be had.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            stop.set()
+            for number in signals:
+                loop.remove_signal_handler(number)  # the next one acts as it does by default
+
+        for number in signals:
+            loop.add_signal_handler(number, on_signal)
+        await serve(engine, options, on_ready=on_ready, stop=stop)
+
+    asyncio.run(main())
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith(("[", "unix:")) else host
+
+
+def _channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
+    keepalive_ms = round(options.keepalive_s * 1000)
+    return [
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # a second server on the port is a mistake and has to be told
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", min(20_000, keepalive_ms)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]

@@ -1,0 +1,75 @@
+"""Which files of the server a caller may name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from grpc_service.errors import UriMissingError, UriNotAllowedError
+
+
+def resolve_uri(uri: str, allowed_roots: Sequence[Path]) -> Path:
+    """Find the file that a URI names, if it lies below an allowed root.
+
+    Links are followed first and the result is compared then, so that neither ``..`` nor a link leads out. The answer
+    for a file outside the roots is the same whether or not it exists.
+
+    Parameters
+    ----------
+    uri : str
+        ``file:///absolute/path`` or an absolute path.
+    allowed_roots : sequence of Path
+        Folders; empty allows nothing.
+
+    Returns
+    -------
+    Path
+        A regular file without links in its path.
+
+    Raises
+    ------
+    UriNotAllowedError
+        For another scheme or host, a relative path, or a file outside every root.
+    UriMissingError
+        When there is no regular file there.
+    """
+    if not allowed_roots:
+        raise UriNotAllowedError(
+            "This server takes no URIs because no allowed root is configured; send the audio inline or upload it.",
+            field="uri",
+        )
+    path = _path_of(uri)
+    try:
+        resolved = path.resolve()
+        roots = [root.resolve() for root in allowed_roots]
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a path too long, a NUL character
+        raise _refusal(uri) from None
+    if not any(resolved != root and resolved.is_relative_to(root) for root in roots):
+        raise _refusal(uri)
+    if not resolved.is_file():
+        raise UriMissingError(f"There is no audio file at {uri!r}; check the path, or upload the audio.", field="uri")
+    return resolved
+
+
+def _path_of(uri: str) -> Path:
+    if uri.startswith("/"):
+        return Path(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise _refusal(uri) from None
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
+        raise _refusal(uri)
+    path = Path(unquote(parts.path))
+    if not path.is_absolute():
+        raise _refusal(uri)
+    return path
+
+
+def _refusal(uri: str) -> UriNotAllowedError:
+    return UriNotAllowedError(
+        f"URI {uri[:200]!r} is not below an allowed root of this server; give a file:// URI or an absolute path "
+        "below one, or upload the audio.",
+        field="uri",
+    )

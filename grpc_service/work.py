@@ -1,0 +1,95 @@
+"""What the servicers of one server share: the engine and the bounded places in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+
+from grpc_service.batcher import MicroBatcher
+from grpc_service.errors import DeadlineExpiredError
+from grpc_service.options import ServerOptions
+from grpc_service.ports import ServedEngine
+from grpc_service.workers import BoundedPool, ByteBudget
+
+LOOKUP_THREADS = 4  # reads of the store are short and release the GIL; more would only queue on its locks
+
+
+class Work:
+    """An engine behind bounded queues.
+
+    Parameters
+    ----------
+    engine : ServedEngine
+        What does the work.
+    options : ServerOptions
+        How much may wait.
+
+    Attributes
+    ----------
+    searches : MicroBatcher
+        For queries.
+    ingests : BoundedPool
+        For tracks that come in.
+    lookups : BoundedPool
+        For short reads and withdrawals.
+    refreshes : BoundedPool
+        One refresh at a time; a second one is refused.
+    uploads : ByteBudget
+        For the bytes of unfinished uploads.
+    draining : asyncio.Event
+        Set once the server is told to stop.
+    """
+
+    def __init__(self, engine: ServedEngine, options: ServerOptions) -> None:
+        self.engine = engine
+        self.options = options
+        self.searches = MicroBatcher(
+            engine.search,
+            queue_size=options.query_queue_size,
+            max_batch=options.max_batch_queries,
+            max_wait_s=options.max_wait_s,
+        )
+        self.ingests = BoundedPool(
+            "ingest", threads=options.ingest_threads, queue_size=options.ingest_queue_size, retry_after_s=1.0
+        )
+        self.lookups = BoundedPool(
+            "lookup", threads=LOOKUP_THREADS, queue_size=options.max_concurrent_rpcs, retry_after_s=0.1
+        )
+        self.refreshes = BoundedPool("refresh", threads=1, queue_size=0, retry_after_s=30.0)
+        self.uploads = ByteBudget(options.upload_buffer_bytes)
+        self.draining = asyncio.Event()
+
+    def close(self) -> None:
+        """Fail what waits, let what is in progress finish, and close the engine. Blocks."""
+        self.searches.close()
+        for pool in (self.ingests, self.lookups, self.refreshes):
+            pool.close()
+        self.engine.close()
+
+
+def deadline_of(context: grpc.aio.ServicerContext) -> float | None:
+    """Return when a call's answer stops being wanted.
+
+    Parameters
+    ----------
+    context : grpc.aio.ServicerContext
+        The call.
+
+    Returns
+    -------
+    float or None
+        On the clock of `time.monotonic`; None for a call without a deadline.
+
+    Raises
+    ------
+    DeadlineExpiredError
+        When that was before now.
+    """
+    remaining = context.time_remaining()
+    if remaining is None:
+        return None
+    if remaining <= 0:
+        raise DeadlineExpiredError("The deadline passed before the work began; allow more time.")
+    return time.monotonic() + float(remaining)
