@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.containers import Declared, inspect
+from encoders.containers import OGG, Declared, inspect
 from encoders.decoders import DecodingStoppedError, Sound, open_sound
 from encoders.errors import (
     AudioChannelsError,
@@ -34,6 +34,9 @@ FORMATS = "WAV, FLAC, OGG Vorbis, Opus, MP3, M4A or AAC"
 MEBIBYTE = 1 << 20
 # Encoders pad and trim: an MP3 or AAC stream is some thousand samples off what its header says.
 LENGTH_TOLERANCE_S = 0.1
+# An Ogg stream may trim up to a page at its end, though its last page's position counts it; whether it was cut off
+# shows in its structure (`containers.inspect`).
+OGG_LENGTH_TOLERANCE_S = 2.0
 LENGTH_TOLERANCE_SHARE = 0.01
 
 
@@ -257,7 +260,8 @@ def _check_complete(decoded_s: float, declared: Declared, whole_s: float | None,
     if declared.damage:
         raise AudioTruncatedError(_cut(declared))
     if whole_s is not None:
-        tolerance = LENGTH_TOLERANCE_S + LENGTH_TOLERANCE_SHARE * whole_s
+        fixed = OGG_LENGTH_TOLERANCE_S if declared.container == OGG else LENGTH_TOLERANCE_S
+        tolerance = fixed + LENGTH_TOLERANCE_SHARE * whole_s
         if decoded_s < whole_s - tolerance:
             raise AudioTruncatedError(
                 f"the audio ends after {decoded_s:.2f} s where its header declares {whole_s:.2f} s: "
