@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,7 @@ from index.filters import unpacked
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
 Device = Literal["auto", "cpu", "gpu"]
+Search = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
 
 # FAISS wraps these constructors in Python when it is imported, which its type stubs do not know.
 _selectors: Any = faiss
@@ -53,7 +55,7 @@ class Backend(Protocol):
         Returns
         -------
         (scores, rows) : ndarray of float32 and of int64, both of shape (q, min(k, alive_count))
-            Descending.
+            Descending; of equal scores the lower row first, also where k cuts between equal ones.
         """
         ...
 
@@ -87,6 +89,45 @@ def best(scores: Float32Array, k: int) -> Int64Array:
         kept = np.arange(n)
     order = np.argsort(-scores[kept], kind="stable")
     return kept[order].astype(np.int64, copy=False)
+
+
+def untied(
+    search: Search, scan: Search, queries: Float32Array, k: int, available: int, *, most: int = _HEAP_K
+) -> tuple[Float32Array, Int64Array]:
+    """Search so that ties are broken by row, where FAISS keeps whichever of the rows that tie for the last places.
+
+    One row more than asked for shows whether k cuts between equal scores; only such queries are searched for more.
+
+    Parameters
+    ----------
+    search : callable
+        ``(queries, k) -> (scores, rows)``, ties in any order, for k up to `most`.
+    scan : callable
+        The same with ties broken by row, for any k; slower.
+    available : int
+        How many rows there are to find.
+    """
+    fetch = min(k + 1, available)
+    if fetch > most:
+        return scan(queries, k)
+    scores, rows = _by_score_and_row(*search(queries, fetch))
+    tied = np.flatnonzero(scores[:, k - 1] == scores[:, fetch - 1]) if fetch > k else np.zeros(0, dtype=np.int64)
+    scores, rows = scores[:, :k].copy(), rows[:, :k].copy()
+    while len(tied):
+        fetch = min(4 * fetch, available)
+        if fetch > most:
+            scores[tied], rows[tied] = scan(queries[tied], k)
+            break
+        more_scores, more_rows = _by_score_and_row(*search(queries[tied], fetch))
+        scores[tied], rows[tied] = more_scores[:, :k], more_rows[:, :k]
+        settled = (more_scores[:, k - 1] > more_scores[:, -1]) | (fetch == available)
+        tied = tied[~settled]
+    return scores, rows
+
+
+def _by_score_and_row(scores: Float32Array, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
+    order = np.lexsort((rows, -scores), axis=-1)
+    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
 
 class CpuFlat:
@@ -126,8 +167,12 @@ class CpuFlat:
             shape = (len(queries), k)
             return np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
         if k > _HEAP_K or (alive is not None and available <= max(_GATHER_ROWS, self.count * _GATHER_SHARE)):
-            rows = np.arange(self.count) if alive is None else np.flatnonzero(unpacked(alive, self.count))
-            return self._scan(queries, k, rows.astype(np.int64, copy=False))
+            return self._scan_alive(alive)(queries, k)
+        return untied(
+            lambda some, fetch: self._heap(some, fetch, alive), self._scan_alive(alive), queries, k, available
+        )
+
+    def _heap(self, queries: Float32Array, k: int, alive: Bitmap | None) -> tuple[Float32Array, Int64Array]:
         if self._threads is not None:
             # OpenMP keeps this number per calling thread, so it is set where the search runs.
             faiss.omp_set_num_threads(self._threads)
@@ -137,6 +182,13 @@ class CpuFlat:
             selector = _selectors.IDSelectorBitmap(alive)
             scores, rows = self._index.search(queries, k, params=_selectors.SearchParameters(sel=selector))
         return scores * self._unscale, rows
+
+    def _scan_alive(self, alive: Bitmap | None) -> Search:
+        def scan(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+            rows = np.arange(self.count) if alive is None else np.flatnonzero(unpacked(alive, self.count))
+            return self._scan(queries, k, rows.astype(np.int64, copy=False))
+
+        return scan
 
     def _scan(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
         scores = np.empty((len(queries), len(rows)), dtype=np.float32)
@@ -200,15 +252,24 @@ class GpuFlat:
         fetch = min(surely, likely)
         if k == 0 or not len(queries) or fetch > MAX_K:
             return self._cpu.search(queries, k, alive, alive_count)
-        scores, rows = self._owner.submit(self._search, queries, fetch).result()
+
+        def scan(some: Float32Array, count: int) -> tuple[Float32Array, Int64Array]:
+            return self._cpu.search(some, count, alive, alive_count)
+
         if alive is None:
-            return scores, rows
+            return untied(self._on_device, scan, queries, k, self.count, most=MAX_K)
+        # The mask drops rows from an answer that is longer than needed; what remains is right as far as it reaches.
+        scores, rows = untied(self._on_device, _none, queries, fetch, self.count, most=MAX_K)
         kept = (rows >= 0) & ((alive[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).astype(bool)
         order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
         scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
         short = np.flatnonzero(kept.sum(axis=1) < k)
         if len(short):
-            scores[short], rows[short] = self._cpu.search(queries[short], k, alive, alive_count)
+            scores[short], rows[short] = scan(queries[short], k)
+        return scores, rows
+
+    def _on_device(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        scores, rows = self._owner.submit(self._search, queries, k).result()
         return scores, rows
 
     def _search(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
@@ -225,6 +286,11 @@ class GpuFlat:
     def close(self) -> None:
         """See `Backend.close`."""
         self._owner.submit(self._index.reset).result()
+
+
+def _none(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+    """Find nothing, for the caller to fall back."""
+    return np.zeros((len(queries), k), dtype=np.float32), np.full((len(queries), k), -1, dtype=np.int64)
 
 
 _gpus: dict[int, tuple[ThreadPoolExecutor, Any]] = {}

@@ -20,6 +20,7 @@ below float32's 3.4e38. (What float16 cannot hold is scaled by a power of two wh
 
 ROLES = frozenset({"primary", "featured", "remixer"})
 
+_TIERS = frozenset(int(tier) for tier in Tier)
 _FOLDER_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Lone surrogates are refused with the control characters because UTF-8, which the tables store, has none.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -182,7 +183,7 @@ def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> N
     """
     for row in rows:
         check_id(row.track_id)
-        if row.tier not in Tier:
+        if row.tier not in _TIERS:
             raise InvalidVectorError(
                 f"vector of {_shown(row.track_id)} has the tier {row.tier!r}: use a Tier", field="tier"
             )

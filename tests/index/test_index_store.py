@@ -1,0 +1,425 @@
+"""The tables: what is written is there, once, under whatever id, and for every process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import date
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from search_oracle import served
+
+from index import (
+    DamagedHomeError,
+    InvalidIdError,
+    InvalidTrackError,
+    InvalidVectorError,
+    Metric,
+    Searcher,
+    SpaceExistsError,
+    SpaceRecord,
+    Store,
+    StoreClosedError,
+    StoreError,
+    Tier,
+    TrackRecord,
+    UnknownSpaceError,
+    WriteBatch,
+    build_snapshot,
+)
+from index.tables import ROW_VERSION, Table
+
+ROOT = Path(__file__).parents[2]
+
+FULL = TrackRecord(
+    track_id="Ünïcødé 'quoted\" \\ % ; -- 音楽",
+    title="A title",
+    artist_ids=("x", "y"),
+    roles=("primary", "remixer"),
+    release_date=date(1999, 12, 31),
+    label="L",
+    markets=("DE", "FR"),
+    isrc="ISRC",
+    audio_sha256="ab",
+    audio_uri="s3://b/k",
+)
+
+
+def test_tracks_come_back_as_they_went_in(store):
+    plain = TrackRecord("plain")
+    store.commit(WriteBatch(tracks=[FULL, plain]))
+    assert store.track(FULL.track_id) == FULL
+    assert store.track("plain") == plain
+    assert store.track("unknown") is None
+    assert sorted(track.track_id for track in store.tracks()) == sorted([FULL.track_id, "plain"])
+    assert store.tracks(["plain", "unknown"]) == [plain]
+    assert store.tracks([]) == []
+
+
+ID = st.text(
+    st.characters(blacklist_categories=("Cc", "Cs")) | st.sampled_from("'\"\\;%_ `\u2028"), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.lists(ID, min_size=1, max_size=6, unique=True))
+def test_any_printable_id_is_found_and_finds_nothing_else(store, ids):
+    store.commit(WriteBatch(tracks=[TrackRecord(track_id, title=track_id[::-1]) for track_id in ids]))
+    for track_id in ids:
+        found = store.tracks([track_id])
+        assert [track.track_id for track in found] == [track_id]
+        assert found[0].title == track_id[::-1]
+
+
+def test_many_ids_are_looked_up_at_once(store):
+    ids = [f"it's {n}" for n in range(600)]
+    store.commit(WriteBatch(tracks=[TrackRecord(i) for i in ids], content={"e": [(i, np.ones(2)) for i in ids]}))
+    assert {track.track_id for track in store.tracks(ids[:400])} == set(ids[:400])
+    rows, _ = store.tracks_table(track_ids=ids[:300])
+    assert ROW_VERSION in rows.column_names
+    found, content = store.content("e", [*ids[:500], "unknown"])
+    assert set(found) == set(ids[:500])
+    assert content.shape == (500, 2)
+
+
+def test_content_is_kept_by_encoder(store):
+    first, second = np.arange(3, dtype=np.float32), np.arange(5, dtype=np.float32)
+    store.commit(WriteBatch(content={"one": [("t", first)], "two": [("t", second)]}))
+    store.commit(WriteBatch(content={"one": [("u", first + 1), ("u", first + 2)]}))
+    ids, content = store.content("one")
+    assert dict(zip(ids, content.tolist(), strict=True)) == {"t": [0, 1, 2], "u": [2, 3, 4]}
+    np.testing.assert_array_equal(store.content("two", ["t"])[1], second[None])
+    assert store.content("three")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "field"),
+    [
+        (WriteBatch(tracks=[TrackRecord("")]), InvalidIdError, "track_id"),
+        (WriteBatch(tracks=[TrackRecord("x" * 257)]), InvalidIdError, "track_id"),
+        (WriteBatch(tracks=[TrackRecord("line\nbreak")]), InvalidIdError, "track_id"),
+        (WriteBatch(tracks=[TrackRecord("half \ud800")]), InvalidIdError, "track_id"),
+        (WriteBatch(tracks=[TrackRecord("t", title="half \ud800")]), InvalidTrackError, "title"),
+        (WriteBatch(tracks=[TrackRecord("t", artist_ids=("a", "a"))]), InvalidIdError, "artist_ids"),
+        (WriteBatch(tracks=[TrackRecord("t", artist_ids=("a",), roles=("primary", "x"))]), InvalidTrackError, "roles"),
+        (WriteBatch(tracks=[TrackRecord("t", artist_ids=("a",), roles=("drummer",))]), InvalidTrackError, "roles"),
+        (WriteBatch(content={"../up": [("t", np.ones(2))]}), InvalidIdError, "encoder_id"),
+        (WriteBatch(content={"e": [("t", np.array([1.0, np.nan]))]}), InvalidVectorError, "content"),
+        (WriteBatch(fresh={"als": [served("t", np.ones(7))]}), InvalidVectorError, "vector"),
+        (WriteBatch(fresh={"als": [served("t", np.full(8, np.inf))]}), InvalidVectorError, "vector"),
+        (WriteBatch(fresh={"als": [served("t", np.full(8, 1e20))]}), InvalidVectorError, "vector"),
+        (WriteBatch(fresh={"als": [served("t", np.ones(8), confidence=1.5)]}), InvalidVectorError, "confidence"),
+        (WriteBatch(fresh={"als": [served("t", np.ones(8), tier=9)]}), InvalidVectorError, "tier"),
+        (WriteBatch(fresh={"other": [served("t", np.ones(8))]}), UnknownSpaceError, "space_id"),
+        (WriteBatch(withdrawn={"": "why"}), InvalidIdError, "track_id"),
+    ],
+)
+def test_what_is_malformed_is_refused_and_nothing_of_it_written(store, space, batch, error, field):
+    good = TrackRecord("good")
+    mixed = WriteBatch(
+        tracks=[good, *batch.tracks], content=batch.content, fresh=batch.fresh, withdrawn=batch.withdrawn
+    )
+    with pytest.raises(error) as caught:
+        store.commit(mixed)
+    assert caught.value.field == field
+    assert caught.value.reason.isupper()
+    assert store.track("good") is None
+
+
+def test_a_new_encoders_lengths_are_compared_before_anything_is_written(store):
+    batch = WriteBatch(tracks=[TrackRecord("t")], content={"e": [("t", np.ones(2)), ("u", np.ones(3))]})
+    with pytest.raises(InvalidVectorError):
+        store.commit(batch)
+    assert store.track("t") is None
+    assert store.content("e")[0] == []
+
+
+def test_many_threads_lose_nothing_and_double_nothing(store, space):
+    started = threading.Barrier(16)
+    failures: list[Exception] = []
+
+    def write(worker: int) -> None:
+        started.wait()
+        try:
+            for turn in range(3):
+                own, shared = f"w{worker}-{turn}", f"s{turn}"
+                store.commit(
+                    WriteBatch(
+                        tracks=[TrackRecord(own), TrackRecord(shared, title=str(worker))],
+                        content={"e": [(own, np.full(2, worker))]},
+                        fresh={"als": [served(own, np.ones(8)), served(shared, np.full(8, worker + 1.0))]},
+                    )
+                )
+                assert store.track(own) is not None
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    expected = {f"w{worker}-{turn}" for worker in range(16) for turn in range(3)}
+    tracks = [track.track_id for track in store.tracks()]
+    assert sorted(tracks) == sorted(expected | {"s0", "s1", "s2"})
+    assert sorted(store.content("e")[0]) == sorted(expected)
+    assert sorted(store.fresh_rows("als").track_ids) == sorted(tracks)
+    # Sixteen callers shared writes: far fewer versions than commits.
+    assert lance.dataset(str(store.home / "tracks.lance")).version < 48
+
+
+def test_one_callers_failure_is_not_anothers(store, monkeypatch):
+    store.commit(WriteBatch(tracks=[TrackRecord("before")]))
+    real = Table.upsert
+    barrier = threading.Barrier(6)
+
+    def upsert(self, rows, **options):
+        if "cursed" in rows["track_id"].to_pylist():
+            raise DamagedHomeError("no")
+        return real(self, rows, **options)
+
+    monkeypatch.setattr(Table, "upsert", upsert)
+    outcomes: dict[str, object] = {}
+
+    def write(track_id: str) -> None:
+        barrier.wait()
+        try:
+            outcomes[track_id] = store.commit(WriteBatch(tracks=[TrackRecord(track_id)]))
+        except StoreError as error:
+            outcomes[track_id] = error
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b", "cursed", "c", "d", "e")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isinstance(outcomes.pop("cursed"), DamagedHomeError)
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes.values())
+    assert {track.track_id for track in store.tracks()} == {"before", "a", "b", "c", "d", "e"}
+
+
+def test_withdrawals_are_told_apart_from_repeats(store):
+    assert store.commit(WriteBatch(withdrawn={"a": "x", "b": "x"})).newly_withdrawn == ("a", "b")
+    assert store.commit(WriteBatch(withdrawn={"b": "y", "c": "y"})).newly_withdrawn == ("c",)
+    assert store.withdrawn() == {"a", "b", "c"}
+
+
+def test_a_closed_store_refuses(tmp_path):
+    store = Store.open(tmp_path / "h")
+    store.commit(WriteBatch(tracks=[TrackRecord("t")]))
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosedError):
+        store.commit(WriteBatch(tracks=[TrackRecord("u")]))
+
+
+def test_compaction_keeps_rows_and_their_versions(store, space):
+    before: dict[str, int] = {}
+    for turn in range(60):
+        store.commit(WriteBatch(fresh={"als": [served(f"n{turn % 50}", np.full(8, turn))]}))
+        before[f"n{turn % 50}"] = store.fresh_version("als")
+    table = lance.dataset(str(store.home / "fresh" / "als.lance"))
+    assert len(table.get_fragments()) < 30
+    rows = store.fresh_rows("als")
+    found = dict(zip(rows.track_ids, rows.versions, strict=True))
+    assert found.keys() == before.keys()
+    # A compaction between a commit and the reading of its version only moves the latter.
+    assert all(found[key] <= before[key] <= found[key] + 1 for key in found)
+    assert found["n5"] > found["n12"]
+
+
+# Homes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_home_is_not_made_one(tmp_path):
+    for missing in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(DamagedHomeError) as caught:
+            Store.open(missing, create=False)
+        assert caught.value.reason == "HOME_NOT_FOUND"
+    (tmp_path / "holiday.txt").write_text("photos")
+    with pytest.raises(DamagedHomeError, match=r"holiday\.txt"):
+        Store.open(tmp_path)
+    with pytest.raises(DamagedHomeError, match="file"):
+        Store.open(tmp_path / "holiday.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.txt"]
+
+
+def test_another_format_version_is_named(tmp_path):
+    Store.open(tmp_path / "h").close()
+    (tmp_path / "h" / "home.json").write_text(json.dumps({"format": "anacrusis-home", "version": 99}))
+    with pytest.raises(DamagedHomeError, match="99 where this program reads 1"):
+        Store.open(tmp_path / "h")
+    (tmp_path / "h" / "home.json").write_text("{")
+    with pytest.raises(DamagedHomeError, match="backup"):
+        Store.open(tmp_path / "h")
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    with Store.open(tmp_path / "h") as store:
+        store.commit(WriteBatch(tracks=[TrackRecord("t")]))
+    for manifest in (tmp_path / "h" / "tracks.lance" / "_versions").iterdir():
+        manifest.write_bytes(b"not a manifest")
+    with pytest.raises(DamagedHomeError, match="table tracks"):
+        Store.open(tmp_path / "h")
+
+
+def test_a_home_half_made_is_finished(tmp_path):
+    with Store.open(tmp_path / "h"):
+        pass
+    (tmp_path / "h" / "home.json").unlink()
+    with Store.open(tmp_path / "h") as store:
+        store.commit(WriteBatch(tracks=[TrackRecord("t")]))
+        assert store.track("t") is not None
+
+
+# Spaces --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_space_comes_back(store, space, vectors):
+    assert store.spaces() == [space]
+    assert store.space("als").track_count == 30
+    rows = store.served_rows("als")
+    np.testing.assert_array_equal(rows.vectors, vectors)
+    assert set(rows.tiers.tolist()) == {Tier.COLLABORATIVE}
+    ids, users = store.user_vectors("als", ["u1", "u2"])
+    assert ids == ["u1"]
+    np.testing.assert_array_equal(users, vectors[:1])
+    with pytest.raises(UnknownSpaceError, match="other"):
+        store.space("other")
+    with pytest.raises(SpaceExistsError):
+        store.create_space(SpaceRecord("als", 8), ["x"], vectors[:1])
+    np.testing.assert_array_equal(store.served_rows("als").vectors, vectors)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"ids": ["a", "a"]}, InvalidIdError),
+        ({"ids": ["a"]}, InvalidIdError),
+        ({"space": SpaceRecord("../../etc", 2)}, InvalidIdError),
+        ({"space": SpaceRecord(".hidden", 2)}, InvalidIdError),
+        ({"space": SpaceRecord("s", 3)}, InvalidVectorError),
+        ({"space": SpaceRecord("s", 0)}, InvalidVectorError),
+        ({"vectors": [[1, 2], [np.nan, 1]]}, InvalidVectorError),
+        ({"vectors": [[1, 2], [1e30, 1]]}, InvalidVectorError),
+        ({"vectors": [["1", "x"], ["a", "b"]]}, InvalidVectorError),
+        ({"vectors": [[1, 2], [0, 0]], "space": SpaceRecord("s", 2, Metric.COSINE)}, InvalidVectorError),
+        ({"user_ids": ["u"]}, InvalidVectorError),
+        ({"user_ids": ["u"], "user_vectors": [[1, 2, 3]]}, InvalidVectorError),
+    ],
+)
+def test_a_malformed_space_leaves_nothing_behind(store, change, error):
+    space = change.get("space", SpaceRecord("s", 2))
+    vectors = np.array(change.get("vectors", [[1, 2], [3, 4]]))
+    with pytest.raises(error):
+        store.create_space(
+            space, change.get("ids", ["a", "b"]), vectors, change.get("user_ids"), change.get("user_vectors")
+        )
+    assert store.spaces() == []
+
+
+def test_a_creation_that_was_cut_short_can_be_repeated(store, vectors, monkeypatch):
+    ids = [f"t{i}" for i in range(30)]
+    monkeypatch.setattr(
+        "index.registry.Registry.add_space", lambda self, space: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        store.create_space(SpaceRecord("als", 8), ids, vectors)
+    monkeypatch.undo()
+    assert store.spaces() == []
+    store.create_space(SpaceRecord("als", 8), ids[:5], vectors[:5])
+    assert len(store.served_rows("als")) == 5
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+
+_WRITER = """
+import sys, numpy as np
+from index import *
+home, name = sys.argv[1:]
+with Store.open(home, create=False) as store:
+    print("ready", flush=True); sys.stdin.readline()
+    for turn in range(8):
+        rows = [ServedVector(f"{name}-{turn}", np.full(8, 2.0, np.float32), Tier.AUDIO_ONLY, 0.25),
+                ServedVector("shared", np.full(8, 3.0, np.float32), Tier.AUDIO_ONLY, 0.25)]
+        store.commit(WriteBatch(tracks=[TrackRecord(row.track_id) for row in rows], fresh={"als": rows}))
+print("done", flush=True)
+"""
+
+_ACKNOWLEDGED = """
+import sys, time, numpy as np
+from index import *
+store = Store.open(sys.argv[1], create=False)
+row = ServedVector("survivor", np.full(8, 50.0, np.float32), Tier.AUDIO_ONLY, 0.25)
+store.commit(WriteBatch(tracks=[TrackRecord("survivor")], fresh={"als": [row]}, content={"e": [("survivor", np.ones(3))]}))
+store.commit(WriteBatch(withdrawn={"t00": "rights"}))
+print("acknowledged", flush=True)
+time.sleep(600)
+"""
+
+
+def _spawn(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_was_acknowledged_survives_kill_9(searcher, store):
+    with _spawn(_ACKNOWLEDGED, str(store.home)) as child:
+        assert child.stdout.readline() == "acknowledged\n"
+        child.kill()
+    with Store.open(store.home, create=False) as reopened, Searcher.open(reopened, device="cpu") as fresh:
+        assert reopened.track("survivor") is not None
+        assert reopened.content("e")[0] == ["survivor"]
+        hits = fresh.search(np.ones((1, 8), dtype=np.float32), 40)[0]
+        assert hits.track_ids[0] == "survivor"
+        assert "t00" not in hits.track_ids
+    assert searcher.sync()
+    assert searcher.search(np.ones((1, 8), dtype=np.float32), 1)[0].track_ids == ["survivor"]
+
+
+def test_processes_write_one_home_without_loss(searcher, store):
+    children = [_spawn(_WRITER, str(store.home), name) for name in ("A", "B")]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    seen: set[str] = set()
+    while any(child.poll() is None for child in children):
+        searcher.sync()
+        shown = set(searcher.search(np.ones((1, 8), dtype=np.float32), 100)[0].track_ids)
+        assert seen <= shown
+        seen = shown
+    for child in children:
+        assert child.stdout.readline() == "done\n"
+        with child:
+            assert child.wait() == 0
+    searcher.sync()
+    expected = {f"{name}-{turn}" for name in "AB" for turn in range(8)} | {"shared"}
+    shown = searcher.search(np.ones((1, 8), dtype=np.float32), 100)[0].track_ids
+    assert len(shown) == len(set(shown)) == 30 + len(expected)
+    assert expected <= set(shown)
+    assert sorted(store.fresh_rows("als").track_ids) == sorted(expected)
+
+
+def test_two_publishers_both_count(store, space):
+    first, second = build_snapshot(store, "als"), build_snapshot(store, "als")
+    with Store.open(store.home) as other:
+        other.publishes()
+        store.publish(first.snapshot_id)
+        other.publish(second.snapshot_id)
+    assert [record.sequence for record in store.publishes()] == [1, 2]
+    assert store.published() == second
