@@ -20,7 +20,7 @@ from artist_transfer.sampling import sample_catalogues
 from artist_transfer.scaling import Scaling
 from artist_transfer.types import WarmTracks
 
-MAX_HELD_OUT = 2048
+MAX_HELD_OUT = 1024
 """Held-out tracks at most: beyond, they cost time and sharpen nothing."""
 
 MIN_HELD_OUT = 8
@@ -79,7 +79,7 @@ def split_held_out(trainable: IntArray, options: FitOptions) -> IntArray:
     trainable : ndarray, shape (n,), int64
         Rows of the warm tracks that have a catalogue.
     options : FitOptions
-        Seed and share. At least 8 tracks are held out where that is no more than a quarter, at most 2,048.
+        Seed and share. At least 8 tracks are held out where that is no more than a quarter, at most 1,024.
 
     Returns
     -------
