@@ -174,7 +174,11 @@ RULES: dict[str, _Rule] = {
     "SPACE_MISMATCH": _unmet("space"),
     "TRACK_WITHDRAWN": _unmet("track"),
     "NOTHING_TO_SERVE": _unmet("space"),
+    "SPACE_EXISTS": _unmet("space"),
+    "NO_ROLLBACK": _unmet("snapshot"),
+    "READ_ONLY": _unmet("home"),
     "HOME_DAMAGED": _unmet("home"),
+    "HOME_NOT_FOUND": _unmet("home"),
     # Trying again helps.
     "NO_SNAPSHOT": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "DRAINING": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
@@ -186,9 +190,8 @@ RULES: dict[str, _Rule] = {
 """Reason to status; a reason that is not here becomes INTERNAL."""
 
 # Their sentences name files of the server; the caller gets this one, the log gets theirs.
-_HIDDEN_SENTENCES = {
-    "HOME_DAMAGED": "The service's home folder cannot be read; ask whoever runs it to look into its log."
-}
+_HOME_SENTENCE = "The service's home folder cannot be read; ask whoever runs it to look into its log."
+_HIDDEN_SENTENCES = {"HOME_DAMAGED": _HOME_SENTENCE, "HOME_NOT_FOUND": _HOME_SENTENCE}
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
