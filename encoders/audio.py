@@ -151,12 +151,15 @@ def decode_audio(
     if declared is None:
         raise NotAudioError(f"the bytes are no supported audio file: send {FORMATS}")
     try:
-        sound = open_sound(data, declared.container)
+        sound = open_sound(data, declared)
     except NotAudioError as error:
         if declared.damage:
             raise AudioTruncatedError(_cut(declared)) from error
-        if declared.duration_s is not None and declared.duration_s > limits.max_duration_s:
-            raise AudioTooLongError(_too_long("declares", declared.duration_s, limits)) from error
+        if declared.duration_s is not None:
+            raise AudioTruncatedError(
+                f"the audio's header declares {declared.duration_s:.2f} s and none of it can be decoded: "
+                "the file is cut off or damaged; send it whole"
+            ) from error
         raise
     whole = declared.duration_s if declared.duration_s is not None else sound.duration_s
     _check_form(sound, whole, limits)

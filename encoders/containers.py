@@ -13,6 +13,8 @@ CONTAINERS = (WAV, FLAC, OGG, MP3, MP4, ADTS)
 
 SYNC_SEARCH_BYTES = 65_536  # junk and padding tolerated between an ID3 tag and the first MPEG frame
 SYNC_FRAMES = 3  # consecutive frame headers that have to agree
+OPUS_MAGIC = b"OpusHead"  # first bytes of the first packet
+OGG_FIRST_PAGE_BYTES = 64  # page header (28 with one segment) and that packet's start
 UNKNOWN_SIZES = (0, 0xFFFF_FFFF)  # what writers that cannot seek leave in a size field
 
 MPEG_BITRATES_KBPS = {  # (MPEG-1?, layer) -> by the header's index; 0 = "free format", not supported
@@ -41,11 +43,14 @@ class Declared:
         Declared length in seconds; None where nothing is declared here (the decoder may know more).
     damage : str
         What shows that the file was cut off, as a clause, or "".
+    ffmpeg_only : bool
+        libsndfile is known to misread it.
     """
 
     container: str
     duration_s: float | None = None
     damage: str = ""
+    ffmpeg_only: bool = False
 
 
 def inspect(data: bytes) -> Declared | None:
@@ -102,7 +107,8 @@ def _wav(data: bytes, start: int) -> Declared:
         elif name == b"data":
             declared = long_size if size == 0xFFFF_FFFF and long_size else size
             if declared in UNKNOWN_SIZES or not byte_rate:
-                return Declared(WAV)
+                # libsndfile takes a size of 0 at its word, though the sound may follow.
+                return Declared(WAV, ffmpeg_only=size == 0 and body < len(data))
             return Declared(WAV, declared / byte_rate)
         position = body + size + (size & 1)
     return Declared(WAV, damage="it ends before its data chunk")
@@ -118,16 +124,23 @@ def _flac(data: bytes, start: int) -> Declared:
 
 
 def _ogg(data: bytes) -> Declared:
+    # libsndfile 1.2 reports "malformed" halfway through sound Opus files of some encoders; FFmpeg reads them all.
+    opus = OPUS_MAGIC in data[:OGG_FIRST_PAGE_BYTES]
+    damage = _ogg_damage(data)
+    return Declared(OGG, damage=damage, ffmpeg_only=opus)
+
+
+def _ogg_damage(data: bytes) -> str:
     # The last page of a complete file carries the end-of-stream flag (4) and all the bytes that its segment table says.
     page = data.rfind(b"OggS\0")
     if len(data) < page + 27 or len(data) < page + 27 + data[page + 26]:
-        return Declared(OGG, damage="it ends inside the header of a page")
+        return "it ends inside the header of a page"
     table = data[page + 27 : page + 27 + data[page + 26]]
     if len(data) < page + 27 + len(table) + sum(table):
-        return Declared(OGG, damage="it ends inside a page")
+        return "it ends inside a page"
     if not data[page + 5] & 4:
-        return Declared(OGG, damage="its last page is not marked as the end of the stream")
-    return Declared(OGG)
+        return "its last page is not marked as the end of the stream"
+    return ""
 
 
 def _mp4(data: bytes) -> Declared:
@@ -207,4 +220,5 @@ def _mp3(data: bytes, position: int) -> Declared:
     tag = position + 4 + 32
     if data[tag : tag + 4] == b"VBRI" and len(data) >= tag + 18:
         return Declared(MP3, struct.unpack_from(">I", data, tag + 14)[0] * samples / rate)
-    return Declared(MP3)
+    # Without a count libsndfile estimates the length from the first frame, and stops there.
+    return Declared(MP3, ffmpeg_only=True)

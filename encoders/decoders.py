@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.containers import ADTS, FLAC, MP3, MP4, OGG, WAV
+from encoders.containers import ADTS, FLAC, MP3, MP4, OGG, WAV, Declared
 from encoders.errors import NotAudioError
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
-BLOCK_FRAMES = 1 << 17  # about 3 s at 44.1 kHz: 1 MB of stereo float32
+BLOCK_FRAMES = 1 << 15  # 0.74 s at 44.1 kHz; where a stream breaks off, what its last block held is lost
 
 # Container -> the formats that libsndfile may find in it, and FFmpeg's one demuxer for it.
 SNDFILE_FORMATS = {
@@ -28,8 +28,6 @@ SNDFILE_FORMATS = {
     MP3: ("MP3", "MPEG"),
 }
 FFMPEG_DEMUXERS = {WAV: "wav", FLAC: "flac", OGG: "ogg", MP3: "mp3", MP4: "mp4", ADTS: "aac"}
-OPUS_MAGIC = b"OpusHead"  # first bytes of the first packet
-OGG_FIRST_PAGE_BYTES = 64  # page header (28 with one segment) and that packet's start
 # libsndfile reports a huge count where the length is unknown.
 UNKNOWN_FRAMES = 1 << 48
 
@@ -61,15 +59,15 @@ class DecodingStoppedError(Exception):
     """The decoder gave up inside the stream; never leaves the room."""
 
 
-def open_sound(data: bytes, container: str) -> Sound:
+def open_sound(data: bytes, declared: Declared) -> Sound:
     """Open the first audio stream.
 
     Parameters
     ----------
     data : bytes
         The whole file.
-    container : str
-        One of `containers.CONTAINERS`.
+    declared : Declared
+        What `containers.inspect` found.
 
     Returns
     -------
@@ -80,13 +78,11 @@ def open_sound(data: bytes, container: str) -> Sound:
     NotAudioError
         Neither library can open it.
     """
-    # libsndfile 1.2 reports "malformed" halfway through sound Opus files of some encoders; FFmpeg reads them all.
-    opus = container == OGG and OPUS_MAGIC in data[:OGG_FIRST_PAGE_BYTES]
-    if container in SNDFILE_FORMATS and not opus:
-        sound = _open_sndfile(data, container)
+    if declared.container in SNDFILE_FORMATS and not declared.ffmpeg_only:
+        sound = _open_sndfile(data, declared.container)
         if sound is not None:
             return sound
-    return _open_ffmpeg(data, container)
+    return _open_ffmpeg(data, declared.container)
 
 
 def _open_sndfile(data: bytes, container: str) -> Sound | None:

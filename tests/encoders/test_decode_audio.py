@@ -151,18 +151,18 @@ def test_truncated(encoded, name, share):
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "ogg", "mp3"])
-def test_truncation_behind_the_part_that_is_read_is_not_noticed(encoded, name):
-    data = encoded[name]
+def test_truncation_behind_the_part_that_is_read_is_not_noticed(name):
+    data = ENCODERS[name](tone(12.0))  # several pages of Ogg
     assert decode(data[: int(len(data) * 0.8)], max_seconds=1.0).duration_s == pytest.approx(1.0, abs=1e-3)
-    assert reason(data[: int(len(data) * 0.4)], max_seconds=2.5) == "AUDIO_TRUNCATED"
+    assert reason(data[: int(len(data) * 0.4)], max_seconds=9.0) == "AUDIO_TRUNCATED"
 
 
-def test_an_mp3_without_a_header_is_not_refused(encoded):
-    data = encoded["mp3"]
+def test_an_mp3_without_a_header_is_not_refused():
+    data = ENCODERS["mp3"](tone(6.0))
     info = data.index(b"Info") if b"Info" in data else data.index(b"Xing")
     plain = data[:info] + b"\0\0\0\0" + data[info + 4 :]
-    assert decode(plain).duration_s == pytest.approx(3.0, abs=0.2)
-    assert decode(plain[: len(plain) // 2]).duration_s < 2
+    assert decode(plain).duration_s == pytest.approx(6.0, abs=0.2)
+    assert decode(plain[: len(plain) // 2]).duration_s < 4
 
 
 def test_id3_tags_and_padding_are_skipped(encoded):
