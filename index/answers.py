@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.backends import best
 from index.filters import count_bits, passes
 from index.rows import NO_ARTIST
 from index.state import SearchState
@@ -66,7 +65,7 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
             rows = np.zeros((len(pending), 0), dtype=np.int64)
         unsatisfied = []
         for position, query in enumerate(pending):
-            near = best(fresh_scores[query], fetch)
+            near = _near(fresh_scores[query], fetch)
             found = _merged(
                 state,
                 np.concatenate([rows[position], fresh_rows[near]]),
@@ -85,6 +84,13 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
         pending = np.array(unsatisfied, dtype=np.int64)
         fetch *= _WIDEN
     return [found for found in hits if found is not None]
+
+
+def _near(scores: Float32Array, count: int) -> Int64Array:
+    """Positions, in any order, of the largest scores and of all that tie with the last: ids break ties, later."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
 
 
 def _selected(state: SearchState, filters: Filters | None) -> tuple[Bitmap | None, int, Int64Array]:

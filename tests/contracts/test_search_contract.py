@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -52,12 +53,48 @@ def gpu(vectors: np.ndarray) -> Backend:
     return GpuFlat(faiss_index(vectors, 64.0), 64.0)
 
 
+class IgnorantIndex:
+    """Behaves as FAISS's classic GPU indexes do: no selectors, no k beyond 2,048, one thread only."""
+
+    def __init__(self, index: faiss.Index) -> None:
+        self._index = index
+        self._thread = threading.get_ident()
+
+    def search(self, queries, k):
+        assert k <= 2048
+        assert threading.get_ident() == self._thread
+        return self._index.search(queries, k)
+
+    def reset(self) -> None:
+        assert threading.get_ident() == self._thread
+
+
+def imitated_gpu(vectors: np.ndarray) -> Backend:
+    class Imitated(GpuFlat):
+        def _upload(self, index, number):
+            return IgnorantIndex(index)
+
+    return Imitated(faiss_index(vectors, 64.0), 64.0)
+
+
 NO_GPU = pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU")
 
 
-@pytest.fixture(params=["exact", "cpu", pytest.param("gpu", marks=[pytest.mark.gpu, NO_GPU])])
-def build(request) -> Callable[[np.ndarray], Backend]:
-    return {"exact": ExactBackend, "cpu": cpu, "gpu": gpu}[request.param]
+@pytest.fixture(params=["exact", "cpu", "imitated_gpu", pytest.param("gpu", marks=[pytest.mark.gpu, NO_GPU])])
+def build(request, monkeypatch) -> Iterator[Callable[[np.ndarray], Backend]]:
+    makers = {"exact": ExactBackend, "cpu": cpu, "imitated_gpu": imitated_gpu, "gpu": gpu}
+    made: list[Backend] = []
+
+    def make(vectors: np.ndarray) -> Backend:
+        made.append(makers[request.param](vectors))
+        return made[-1]
+
+    with ThreadPoolExecutor(1) as owner:
+        if request.param == "imitated_gpu":
+            monkeypatch.setattr("index.backends._gpu", lambda number: (owner, None))
+        yield make
+        for backend in made:
+            backend.close()
 
 
 def whole(seed: int, n: int, dim: int = DIM) -> np.ndarray:

@@ -359,7 +359,8 @@ import sys, time, numpy as np
 from index import *
 store = Store.open(sys.argv[1], create=False)
 row = ServedVector("survivor", np.full(8, 50.0, np.float32), Tier.AUDIO_ONLY, 0.25)
-store.commit(WriteBatch(tracks=[TrackRecord("survivor")], fresh={"als": [row]}, content={"e": [("survivor", np.ones(3))]}))
+content = {"e": [("survivor", np.ones(3))]}
+store.commit(WriteBatch(tracks=[TrackRecord("survivor")], fresh={"als": [row]}, content=content))
 store.commit(WriteBatch(withdrawn={"t00": "rights"}))
 print("acknowledged", flush=True)
 time.sleep(600)
