@@ -131,8 +131,9 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
     ids, column = table.column(id_column), table.column("vector").combine_chunks()
     if ids.null_count or column.null_count:
         raise FactorsError(f"{path} has {ids.null_count} empty ids and {column.null_count} empty vectors.")
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-            or pa.types.is_fixed_size_list(column.type)):
+    if not (
+        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
+    ):
         raise FactorsError(f"{path}: the column vector is of type {column.type}; lists of floats are needed.")
     lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
     if lengths.size > 1:

@@ -91,9 +91,7 @@ def read_manifest(path: Path) -> Manifest:
     if size == 0:
         raise ManifestError(f"The manifest {path} is empty.")
     if size > MAX_MANIFEST_BYTES:
-        raise ManifestError(
-            f"The manifest {path} has {size} bytes; at most {MAX_MANIFEST_BYTES} are taken. Split it."
-        )
+        raise ManifestError(f"The manifest {path} has {size} bytes; at most {MAX_MANIFEST_BYTES} are taken. Split it.")
     releases: list[Release] = []
     rows: list[int] = []
     refused: list[RefusedRow] = []
@@ -227,9 +225,7 @@ def _list(fields: Mapping[str, Any], column: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(LIST_SEPARATOR) if part.strip())
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(part.strip() for part in value)
-    raise ReleaseError(
-        f"The {column} is neither a list of texts nor text joined by {LIST_SEPARATOR!r}.", field=column
-    )
+    raise ReleaseError(f"The {column} is neither a list of texts nor text joined by {LIST_SEPARATOR!r}.", field=column)
 
 
 def _local_path(audio: str, folder: Path) -> Path:
@@ -237,7 +233,8 @@ def _local_path(audio: str, folder: Path) -> Path:
         audio = unquote(audio.removeprefix("file://"))
     elif "://" in audio:
         raise ReleaseError(
-            f"Audio {audio[:80]!r} is not on this machine; only paths and file:/// URIs are read.", field="audio"
+            f"Audio {audio[:80]!r} is not on this machine; only paths and file:/// URIs are read.",
+            field="audio",
         )
     if "\x00" in audio:
         raise ReleaseError("The audio path holds a null character.", field="audio")

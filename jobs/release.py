@@ -170,7 +170,8 @@ def _check_id(field: str, value: str) -> None:
     if not isinstance(value, str) or not value or len(value) > MAX_ID_CHARACTERS or not value.isprintable():
         shown = repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
         raise ReleaseError(
-            f"{field} {shown} is not an id; ids are 1 to {MAX_ID_CHARACTERS} printable characters.", field=field
+            f"{field} {shown} is not an id; ids are 1 to {MAX_ID_CHARACTERS} printable characters.",
+            field=field,
         )
 
 
@@ -185,6 +186,7 @@ def _complete_roles(track_id: str, roles: tuple[str, ...], n_artists: int) -> tu
     for role in roles:
         if role not in ROLES:
             raise ReleaseError(
-                f"Role {role!r} of track {track_id!r} is unknown; the roles are {', '.join(ROLES)}.", field="roles"
+                f"Role {role!r} of track {track_id!r} is unknown; the roles are {', '.join(ROLES)}.",
+                field="roles",
             )
     return roles

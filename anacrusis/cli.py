@@ -1,0 +1,84 @@
+"""The front door: the command line `anacrusis`.
+
+Every command finds its home folder by ``--home`` or ``ANACRUSIS_HOME`` and reports as a table, or as JSON with
+``--json FILE``. Exit codes: 0 done; 1 a failure of ours; 2 wrong usage, input or configuration; 3 done in part,
+what was refused is listed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anacrusis import (
+    commands_bench,
+    commands_catalogue,
+    commands_demo,
+    commands_query,
+    commands_serve,
+    commands_space,
+)
+from anacrusis.console import say
+from anacrusis.context import EXIT_FAILURE, EXIT_USAGE, Context
+from anacrusis.settings import SettingsError, load_settings
+
+app = typer.Typer(
+    help="Gives a track its place in a recommender's collaborative space before its first listen.",
+    epilog="Exit codes: 0 done; 1 a failure of ours; 2 wrong usage, input or configuration; 3 done in part.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def configure(
+    context: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option(help="Home folder of tables, models and indexes (or ANACRUSIS_HOME).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML configuration file (or ANACRUSIS_CONFIG).")] = None,
+) -> None:
+    """Give a track its place in a recommender's collaborative space before its first listen."""
+    settings = load_settings(config)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    context.obj = Context(settings, home or settings.home)
+
+
+commands_demo.register(app)
+commands_serve.register(app)
+commands_catalogue.register(app)
+commands_query.register(app)
+commands_space.register(app)
+commands_bench.register(app)
+
+
+def main() -> None:
+    """Run the command line and turn errors into a sentence and an exit code."""
+    try:
+        app()
+    except SettingsError as error:
+        say(f"anacrusis: {error}")
+        sys.exit(EXIT_USAGE)
+    except Exception as error:
+        # A caller's error has a stable reason and a sentence of its own; anything else is ours, and whoever
+        # reports it needs the traceback.
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, str):
+            say(f"anacrusis: {error} [{reason}]")
+            sys.exit(EXIT_USAGE)
+        logging.getLogger("anacrusis").exception("unexpected failure")
+        sys.exit(EXIT_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The command that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from anacrusis.console import report, say
+from anacrusis.context import Home, Json, shared
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the front door."""
+    app.command()(serve)
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one (default: 50051)."),
+    ] = None,
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Serve the home folder over gRPC until SIGTERM or SIGINT; then finish what is in progress and stop."""
+    from grpc_service.server import run_server
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    options = replace(shared(context).settings.server, **given)
+    with shared(context).open_engine(home, create=True) as engine:
+        engine.warm_up()
+
+        def ready(address: str) -> None:
+            space_id, snapshot_id = engine.serving()
+            report(json_to, {"address": address, "space_id": space_id, "snapshot_id": snapshot_id})
+            say(f"serving on {address}")
+
+        run_server(engine, options, on_ready=ready)

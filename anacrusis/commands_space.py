@@ -1,0 +1,184 @@
+"""Commands on spaces: space import, list, publish, rollback; train; refresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anacrusis.console import report, say, shown_progress, table
+from anacrusis.context import Home, Json, shared
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the front door."""
+    space = typer.Typer(
+        no_args_is_help=True,
+        help="Spaces: one for each training of the recommender.",
+        pretty_exceptions_enable=False,
+    )
+    space.command("import")(import_)
+    space.command("list")(list_)
+    space.command()(publish)
+    space.command()(rollback)
+    app.add_typer(space, name="space")
+    app.command()(train)
+    app.command()(refresh)
+
+
+def import_(
+    context: typer.Context,
+    space_id: Annotated[str, typer.Argument(help="A name for this training, e.g. als-2026-11-23.")],
+    factors: Annotated[
+        Path,
+        typer.Argument(help="Item vectors: .parquet (track_id, vector), .npy with .ids beside it, or .jsonl."),
+    ],
+    users: Annotated[Path | None, typer.Option(help="User vectors, in the same layouts with user_id.")] = None,
+    metric: Annotated[
+        str, typer.Option(help="How the recommender compares items: inner_product or cosine.")
+    ] = "inner_product",
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Import the vectors of a training as a new space beside the others; nothing is served from it yet."""
+    from jobs.factors import read_factors
+    from jobs.spaces import import_space
+
+    items = read_factors(factors, id_column="track_id")
+    people = read_factors(users, id_column="user_id") if users is not None else None
+    with shared(context).open_engine(home, create=True) as engine:
+        done = import_space(engine, space_id, items, people, metric=metric, source=factors.name)
+    if not report(json_to, done.as_dict()):
+        say(
+            f"space {space_id}: {done.track_count} tracks of {done.dim} dimensions, {done.user_count} users; "
+            f"{done.known_share:.0%} of the tracks were ingested before"
+        )
+
+
+def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
+    """List spaces and snapshots, and which snapshot is served."""
+    from jobs.spaces import list_spaces
+
+    with shared(context).open_engine(home) as engine:
+        spaces, snapshots = list_spaces(engine)
+    if not report(json_to, {"spaces": spaces, "snapshots": snapshots}):
+        table(
+            "spaces",
+            ("space", "#dim", "metric", "#tracks", "#users", "imported", "served"),
+            [
+                (
+                    s["space_id"],
+                    s["dim"],
+                    s["metric"],
+                    s["track_count"],
+                    s["user_count"],
+                    s["created_at"],
+                    "yes" if s["published"] else "",
+                )
+                for s in spaces
+            ],
+        )
+        table(
+            "snapshots",
+            ("snapshot", "space", "#tracks", "index", "model", "built", "served"),
+            [
+                (
+                    s["snapshot_id"],
+                    s["space_id"],
+                    s["row_count"],
+                    s["index_kind"],
+                    s["model_id"],
+                    s["created_at"],
+                    "yes" if s["published"] else "",
+                )
+                for s in snapshots
+            ],
+        )
+
+
+def publish(
+    context: typer.Context,
+    space_id: Annotated[str, typer.Argument(help="The space to serve from now on.")],
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Project every cold track into a space, build its index, and switch queries over to it in one step."""
+    _refresh(context, home, json_to, space_id, None)
+
+
+def rollback(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
+    """Serve the snapshot that was served before this one."""
+    from jobs.spaces import rollback_snapshot
+
+    with shared(context).open_engine(home) as engine:
+        snapshot = rollback_snapshot(engine)
+    if not report(json_to, {"space_id": snapshot.space_id, "snapshot_id": snapshot.snapshot_id}):
+        say(f"serving snapshot {snapshot.snapshot_id} of space {snapshot.space_id} again")
+
+
+def train(
+    context: typer.Context,
+    space_id: Annotated[str, typer.Option("--space", help="Which space (default: the newest one).")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the fit.")] = 0,
+    max_epochs: Annotated[int, typer.Option(min=1, help="Longest fit.")] = 500,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before the fit stops.")] = 15,
+    method: Annotated[str, typer.Option(help="auto (the better on held-out tracks), acarec, or artist_mean.")] = "auto",
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Fit the artist transfer of a space on its warm tracks. `refresh` or `space publish` puts it to work."""
+    from jobs.train import train_space
+
+    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+        model, folder, seconds = train_space(
+            engine,
+            space_id,
+            seed=seed,
+            max_epochs=max_epochs,
+            patience=patience,
+            method=method,
+            on_progress=on_progress,
+        )
+    result: dict[str, Any] = {
+        "model_id": model.model_id,
+        "method": model.method,
+        "why": model.why,
+        "space_id": model.space_id,
+        "encoder_id": model.encoder_id,
+        "metrics": dict(model.metrics),
+        "folder": str(folder),
+        "seconds": seconds,
+    }
+    if not report(json_to, result):
+        table(
+            f"{model.model_id} for space {model.space_id}",
+            ("metric", "#value"),
+            sorted(model.metrics.items()),
+        )
+        print(model.why)
+
+
+def refresh(
+    context: typer.Context,
+    artist: Annotated[list[str] | None, typer.Option(help="Only tracks credited to this artist; repeatable.")] = None,
+    space_id: Annotated[str, typer.Option("--space", help="Which space (default: the served or newest one).")] = "",
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Project cold tracks anew (all, or those of named artists), build the index, publish it."""
+    _refresh(context, home, json_to, space_id, artist or None)
+
+
+def _refresh(
+    context: typer.Context, home: Path | None, json_to: Path | None, space_id: str, artists: list[str] | None
+) -> None:
+    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+        done = engine.refresh(artists, space_id=space_id, on_progress=on_progress)
+    if not report(json_to, done.as_dict()):
+        table(
+            f"snapshot {done.snapshot_id} of space {done.space_id} is served",
+            ("tier", "#tracks"),
+            sorted(done.tiers.items()),
+        )
+        print(f"{done.projected} tracks projected by {done.model_id}. {done.why}")

@@ -1,0 +1,61 @@
+"""A server of its own process, started and ended by its handle: what a platform runs, in small."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STOP_TIMEOUT_S = 30.0
+
+
+@contextmanager
+def running_server(home: Path, *arguments: str) -> Iterator[str]:
+    """Run ``anacrusis serve`` on a free loopback port.
+
+    Parameters
+    ----------
+    home : Path
+        The home folder to serve.
+    *arguments : str
+        Further arguments of ``serve``.
+
+    Yields
+    ------
+    str
+        Its address, ``127.0.0.1:PORT``, once it takes calls.
+
+    Raises
+    ------
+    RuntimeError
+        When it ends before it is ready; what it printed is in the message.
+    """
+    command = [sys.executable, "-m", "anacrusis", "--home", str(home), "serve"]
+    command += ["--host", "127.0.0.1", "--port", "0", "--json", "-", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield _address(process)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """Read the report that the server prints once it is ready: one JSON object."""
+    assert process.stdout is not None  # opened as a pipe above
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line.startswith("}"):
+            return str(json.loads(text)["address"])
+    process.wait()
+    error = process.stderr.read() if process.stderr is not None else ""
+    raise RuntimeError(f"The server ended with exit code {process.returncode} before it was ready:\n{error}")

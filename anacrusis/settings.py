@@ -1,0 +1,147 @@
+"""The settings: a TOML file, overridden by the environment. The only reader of either.
+
+Precedence, highest first: command-line options, ``ANACRUSIS_*`` variables, the TOML file named by ``--config`` or
+``ANACRUSIS_CONFIG``, the defaults below. A section's key is written with two underscores in the environment:
+``ANACRUSIS_SERVER__PORT=50051``. An unknown key or a wrong value is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from encoders import AudioLimits
+from grpc_service.options import ServerOptions
+
+ENV_PREFIX = "ANACRUSIS_"
+MAX_CONFIG_BYTES = 1 << 20
+
+# The sections are the rooms' own option classes, so that a limit is written down, explained and checked once.
+for _section in (AudioLimits, ServerOptions):
+    _section.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message names each key, what is wrong with it, and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set.
+
+    Attributes
+    ----------
+    home : Path or None
+        The home folder of tables, models and indexes.
+    encoder : str
+        ``musicnn-msd``, ``musicnn-mtt`` or ``transformers:FOLDER``.
+    device : {"auto", "cpu", "cuda"}
+        Where the encoder, the transfer and the search run; ``auto`` takes a GPU where there is one.
+    log_level : {"debug", "info", "warning", "error"}
+        Least severe message that is logged.
+    audio : encoders.AudioLimits
+        What audio is taken.
+    server : grpc_service.options.ServerOptions
+        Where and how the server listens.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path | None = None
+    encoder: str = "musicnn-msd"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    audio: AudioLimits = AudioLimits()
+    server: ServerOptions = ServerOptions()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment go before the file, whose values arrive as arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    config : Path, optional
+        A TOML file; where none is given, the one that ``ANACRUSIS_CONFIG`` names, if any.
+
+    Returns
+    -------
+    Settings
+        Checked and frozen.
+
+    Raises
+    ------
+    SettingsError
+        For a file that is missing or no TOML, an unknown key or variable, or a value outside its bounds.
+    """
+    if config is None and os.environ.get(f"{ENV_PREFIX}CONFIG"):
+        config = Path(os.environ[f"{ENV_PREFIX}CONFIG"])
+    _refuse_unknown_variables()
+    values = _read_toml(config) if config is not None else {}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        where = f"{config} or the environment" if config else "the environment"
+        lines = [f"{_key(problem['loc'])}: {_sentence(problem)}" for problem in error.errors()]
+        raise SettingsError(f"The configuration from {where} cannot be used: " + "; ".join(lines)) from None
+    except ValueError as error:  # a section's variable that is no JSON, and the like
+        raise SettingsError(f"The configuration cannot be used: {error}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SettingsError(f"There is no configuration file at {path}.")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise SettingsError(f"The configuration file {path} is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration file {path} is no TOML: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes over variables that match no field; a misspelt one would silently do nothing."""
+    known = {"CONFIG"}
+    for name, field in Settings.model_fields.items():
+        if is_dataclass(field.annotation):
+            known |= {f"{name}__{key.name}".upper() for key in fields(field.annotation)}
+        else:
+            known.add(name.upper())
+    for variable in sorted(os.environ):
+        if variable.startswith(ENV_PREFIX) and variable.removeprefix(ENV_PREFIX) not in known:
+            raise SettingsError(
+                f"The environment variable {variable} names no setting; the names are "
+                f"{', '.join(ENV_PREFIX + name for name in sorted(known))}."
+            )
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key"
+    return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {problem['input']!r})"

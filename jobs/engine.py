@@ -1,0 +1,459 @@
+"""One opened home folder, and everything that can be done with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from encoders import AudioLimits
+from index import (
+    Searcher,
+    ServedVector,
+    SnapshotRecord,
+    SpaceMismatchError,
+    SpaceRecord,
+    Store,
+    StoreError,
+    Tier,
+    TrackRecord,
+    UnknownSpaceError,
+    WriteBatch,
+)
+from jobs.gate import Gate
+from jobs.ingest import Ingester, IngestOutcome
+from jobs.progress import OnProgress, silent
+from jobs.projector import Projectors
+from jobs.query import Answer, Neighbors, Query, unplaced
+from jobs.refresh import (
+    RefreshReport,
+    RefreshStoppedError,
+    project_cold_tracks,
+    stage_snapshot,
+    tier_counts,
+)
+from jobs.release import Release
+
+if TYPE_CHECKING:
+    from encoders import Encoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What is served at the moment.
+
+    Attributes
+    ----------
+    space : SpaceRecord or None
+    snapshot : SnapshotRecord or None
+        None while nothing is published.
+    tracks : int
+        Tracks that can be in an answer.
+    tier_counts : mapping of Tier to int
+        The same by tier.
+    fresh_rows : int
+        Those that are newer than the built index.
+    withdrawn : int
+        Ids that were taken down.
+    encoder_id : str
+        The encoder whose content vectors are used; its name in the settings as long as it has not been loaded.
+    model_id : str
+        The transfer behind the snapshot's projected vectors; empty where it has none.
+    device : str
+        Where the search runs.
+    """
+
+    space: SpaceRecord | None
+    snapshot: SnapshotRecord | None
+    tracks: int
+    tier_counts: Mapping[Tier, int]
+    fresh_rows: int
+    withdrawn: int
+    encoder_id: str
+    model_id: str
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingAnswer:
+    """Served vectors of one state.
+
+    Attributes
+    ----------
+    space_id, snapshot_id : str
+        Where all of them belong.
+    embeddings : list of ServedVector or Exception
+        In the order asked; an error where a track is unknown, withdrawn, or has no vector in this space.
+    """
+
+    space_id: str
+    snapshot_id: str
+    embeddings: list[ServedVector | StoreError]
+
+
+class Engine:
+    """Composes the store, the search, the encoder and the transfer of one home folder. Thread safe.
+
+    Use `Engine.open`.
+    """
+
+    def __init__(
+        self, home: Path, store: Store, searcher: Searcher, *, encoder: str, device: str, limits: AudioLimits
+    ) -> None:
+        self.home = home
+        self.store = store
+        self.searcher = searcher
+        self.device = device
+        self.gate = Gate()
+        self._encoder_name = encoder
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._projectors = Projectors(store, home, device=device)
+        self._neighbors = Neighbors(store, searcher)
+        self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path,
+        *,
+        create: bool = False,
+        encoder: str = "musicnn-msd",
+        device: str = "auto",
+        limits: AudioLimits | None = None,
+    ) -> Self:
+        """Open a home folder.
+
+        Parameters
+        ----------
+        home : str or Path
+        create : bool
+            Whether a folder that is missing or empty becomes a home.
+        encoder : str
+            ``musicnn-msd``, ``musicnn-mtt`` or ``transformers:FOLDER``; loaded when the first audio comes.
+        device : {"auto", "cpu", "cuda"}
+        limits : AudioLimits, optional
+            What audio is taken.
+
+        Returns
+        -------
+        Engine
+            To be closed, or used as a context manager. Tracks that were stored but not yet projected, because a
+            process ended between the two, are served from here on.
+
+        Raises
+        ------
+        index.DamagedHomeError
+            When the folder is no home and may not become one, or cannot be read.
+        """
+        store = Store.open(home, create=create)
+        try:
+            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
+            engine = cls(Path(home), store, searcher, encoder=encoder, device=device, limits=limits or AudioLimits())
+            engine._serve_missing()
+        except BaseException:
+            store.close()
+            raise
+        return engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the commits under way and let go of the home folder."""
+        self.searcher.close()
+        self.store.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at the first use."""
+        with self._loading:
+            if self._encoder is None:
+                from encoders import load_encoder
+
+                self._encoder = load_encoder(self._encoder_name, device=self.device)
+            return self._encoder
+
+    def warm_up(self) -> None:
+        """Load the encoder and the transfer now, so that the first release does not wait for them."""
+        encoder_id = self.encoder.encoder_id
+        if (snapshot := self.searcher.snapshot) is not None:
+            self._projectors.get(snapshot.space_id, encoder_id)
+
+    # Asking ----------------------------------------------------------------------------------------------------------
+
+    def search(self, queries: Sequence[Query]) -> list[Answer | Exception]:
+        """Answer many queries of any mix; each one's error stands in its own place.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+
+        Returns
+        -------
+        list of Answer or Exception
+            In the same order; an `Answer` holds one `index.Hits`.
+        """
+        return list(self._neighbors.answer(queries))
+
+    def ask(self, query: Query) -> Answer:
+        """Answer one query.
+
+        Raises
+        ------
+        index.StoreError, JobError
+            What `search` would have put in its place.
+        """
+        answer = self.search([query])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def describe(self, track_ids: Sequence[str]) -> list[TrackRecord | None]:
+        """Return the metadata of tracks, None where a track is unknown.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+
+        Returns
+        -------
+        list of TrackRecord or None
+            In the same order.
+        """
+        known = {record.track_id: record for record in self.store.tracks(list(track_ids))}
+        return [known.get(track_id) for track_id in track_ids]
+
+    def embeddings(self, track_ids: Sequence[str], *, space_id: str = "") -> EmbeddingAnswer:
+        """Return served vectors as they are stored.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+        space_id : str
+            The space the caller means; empty for the published one.
+
+        Returns
+        -------
+        EmbeddingAnswer
+
+        Raises
+        ------
+        index.NoSnapshotError, index.SpaceMismatchError
+        """
+        view = self.searcher.view()
+        if space_id and space_id != view.space_id:
+            raise SpaceMismatchError(space_id, view.space_id)
+        withdrawn = self.store.withdrawn()
+        found = self.store.served_vectors(view.space_id, list(track_ids), snapshot=view.snapshot)
+        return EmbeddingAnswer(
+            view.space_id,
+            view.snapshot_id,
+            [
+                found[track_id]
+                if track_id in found and track_id not in withdrawn
+                else unplaced(self.store, track_id, view.space_id)
+                for track_id in track_ids
+            ],
+        )
+
+    def warm_ids(self, track_ids: Sequence[str]) -> set[str]:
+        """Return those of some tracks that have a collaborative vector in the published space."""
+        snapshot = self.searcher.snapshot
+        if snapshot is None:
+            return set()
+        found = self.store.served_vectors(snapshot.space_id, list(track_ids), snapshot=snapshot)
+        return {track_id for track_id, row in found.items() if row.tier is Tier.COLLABORATIVE}
+
+    def find_space(self, space_id: str = "") -> SpaceRecord:
+        """Return a space by its id; empty for the one imported last.
+
+        Raises
+        ------
+        index.UnknownSpaceError
+            When there is none.
+        """
+        if space_id:
+            return self.store.space(space_id)
+        spaces = self.store.spaces()
+        if not spaces:
+            raise UnknownSpaceError(
+                "No space was imported yet; bring one with `anacrusis space import`.", field="space_id"
+            )
+        return spaces[-1]
+
+    def serving(self) -> tuple[str, str]:
+        """Return the space and the snapshot that are served, empty where none is; cheap."""
+        snapshot = self.searcher.snapshot
+        return (snapshot.space_id, snapshot.snapshot_id) if snapshot is not None else ("", "")
+
+    def status(self) -> EngineStatus:
+        """Return what is served at the moment."""
+        status = self.searcher.status()
+        snapshot = self.searcher.snapshot
+        return EngineStatus(
+            space=self.store.space(snapshot.space_id) if snapshot is not None else None,
+            snapshot=snapshot,
+            tracks=status.tracks,
+            tier_counts=status.tiers,
+            fresh_rows=status.fresh_rows,
+            withdrawn=status.withdrawn,
+            encoder_id=self._encoder.encoder_id if self._encoder is not None else self._encoder_name,
+            model_id=snapshot.model_id if snapshot is not None else "",
+            device=status.device,
+        )
+
+    # Changing --------------------------------------------------------------------------------------------------------
+
+    def ingest(self, releases: Sequence[Release]) -> list[IngestOutcome]:
+        """Take releases in; what is not refused is durable, and found by the next query where a space is published.
+
+        Parameters
+        ----------
+        releases : sequence of Release
+
+        Returns
+        -------
+        list of IngestOutcome
+            In the same order; a refused release's outcome holds the error.
+        """
+        return self.ingester.ingest(releases)
+
+    def withdraw(self, track_ids: Sequence[str], reason: str = "") -> list[str]:
+        """Take tracks out of every answer, from the moment this returns, for good.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+            Unknown ids are kept out as well, should they come later.
+        reason : str
+            For the record.
+
+        Returns
+        -------
+        list of str
+            Those that were not withdrawn before.
+        """
+        receipt = self.store.commit(WriteBatch(withdrawn=dict.fromkeys(track_ids, reason)))
+        return list(receipt.newly_withdrawn)
+
+    def refresh(
+        self,
+        artist_ids: Sequence[str] | None = None,
+        *,
+        space_id: str = "",
+        on_progress: OnProgress = silent,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> RefreshReport:
+        """Project cold tracks with the newest transfer, build the index, and publish it in one step.
+
+        Parameters
+        ----------
+        artist_ids : sequence of str, optional
+            Only tracks that credit one of these; None for all.
+        space_id : str
+            Empty for the published space, or the one imported last where none is published.
+        on_progress : callable
+        should_stop : callable returning bool
+            Asked before each batch and before the publish.
+
+        Returns
+        -------
+        RefreshReport
+
+        Raises
+        ------
+        index.UnknownSpaceError, UnknownArtistError, NothingToServeError, RefreshStoppedError
+        """
+        served = self.store.published()
+        space = self.find_space(space_id or (served.space_id if served is not None else ""))
+        with self._refreshing:
+            projector, projected = project_cold_tracks(
+                self.store,
+                self.home,
+                space.space_id,
+                self.encoder.encoder_id,
+                device=self.device,
+                artist_ids=artist_ids,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            snapshot = stage_snapshot(self.store, space.space_id, on_progress=on_progress)
+            if should_stop():
+                raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
+            with self.gate.alone():
+                self.store.publish(snapshot.snapshot_id)
+                self.adopt()
+        return RefreshReport(
+            space_id=space.space_id,
+            snapshot_id=snapshot.snapshot_id,
+            model_id=projector.model.model_id if projector is not None else "",
+            method=projector.model.method if projector is not None else "",
+            why=projector.model.why
+            if projector is not None
+            else f"No track of space {space.space_id!r} has been heard, so that nothing could be projected.",
+            projected=projected,
+            row_count=snapshot.row_count,
+            tiers=tier_counts(self.status().tier_counts),
+        )
+
+    def sync(self) -> bool:
+        """Adopt what other processes have published, ingested or withdrawn.
+
+        Returns
+        -------
+        bool
+            Whether anything was new.
+        """
+        published = self.store.published()
+        if published is not None and self.serving()[1] != published.snapshot_id:
+            with self.gate.alone():
+                return self.adopt()
+        changed = self.searcher.sync()
+        if changed:
+            self._serve_missing()
+        return changed
+
+    def adopt(self) -> bool:
+        """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""
+        self._projectors.forget()
+        published = self.store.published()
+        if published is not None:
+            # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
+            self._project_missing(published)
+        return self.searcher.sync()
+
+    def _serve_missing(self) -> None:
+        if (snapshot := self.searcher.snapshot) is not None:
+            with self.gate.shared():
+                self._project_missing(snapshot)
+
+    def _project_missing(self, snapshot: SnapshotRecord) -> None:
+        """Project stored tracks that a snapshot lacks: ingested under another space, or cut off by a crash."""
+        space_id = snapshot.space_id
+        known = self.store.served_ids(snapshot) | self.store.withdrawn()
+        waiting = [record for record in self.store.tracks() if record.track_id not in known]
+        if not waiting:
+            return
+        encoder_id = self.encoder.encoder_id
+        projector = self._projectors.get(space_id, encoder_id)
+        if projector is None:
+            return
+        found, content = self.store.content(encoder_id, [record.track_id for record in waiting])
+        record_of = {record.track_id: record for record in waiting}
+        rows = projector.project([record_of[track_id] for track_id in found], content)
+        if rows:
+            self.store.commit(WriteBatch(fresh={space_id: rows}))
+            logger.info("%d stored tracks were projected into space %s", len(rows), space_id)

@@ -1,0 +1,213 @@
+"""Projecting stored tracks into a space: where the store's rows meet the artist transfer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import ServedVector, Store, Tier, TrackRecord
+from jobs.models import newest_model
+
+if TYPE_CHECKING:
+    from artist_transfer import Catalogue, ColdTracks, TransferModel, WarmTracks
+
+logger = logging.getLogger(__name__)
+
+
+def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | None:
+    """Gather the tracks that are known on both sides: heard by the encoder, placed by the recommender.
+
+    Parameters
+    ----------
+    store : Store
+        Where they lie.
+    space_id, encoder_id : str
+        Whose vectors.
+
+    Returns
+    -------
+    WarmTracks or None
+        In order of track id, without withdrawn tracks; None when there is not a single one.
+    """
+    from artist_transfer import Credits, WarmTracks, release_days
+
+    served = store.served_rows(space_id)
+    is_warm = served.tiers == Tier.COLLABORATIVE
+    collaborative = served.vectors
+    row_of_warm = {track_id: row for row, track_id in enumerate(served.track_ids) if is_warm[row]}
+    heard_ids, content = store.content(encoder_id, list(row_of_warm))
+    withdrawn = store.withdrawn()
+    row_of_heard = {track_id: row for row, track_id in enumerate(heard_ids) if track_id not in withdrawn}
+    records = {record.track_id: record for record in store.tracks(list(row_of_heard))}
+    ids = sorted(set(row_of_heard) & set(records))
+    if not ids:
+        return None
+    kept = [records[track_id] for track_id in ids]
+    return WarmTracks(
+        space_id=space_id,
+        encoder_id=encoder_id,
+        track_ids=np.array(ids, dtype=np.str_),
+        content=content[[row_of_heard[track_id] for track_id in ids]],
+        collaborative=collaborative[[row_of_warm[track_id] for track_id in ids]],
+        credits=Credits.from_lists([record.artist_ids for record in kept], [record.roles for record in kept]),
+        release_day=release_days([record.release_date for record in kept]),
+    )
+
+
+def cold_tracks(records: Sequence[TrackRecord], content: NDArray[np.float32], encoder_id: str) -> ColdTracks:
+    """Put stored records into the transfer's form.
+
+    Parameters
+    ----------
+    records : sequence of TrackRecord, length n
+    content : ndarray of float32, shape (n, content_dim)
+    encoder_id : str
+
+    Returns
+    -------
+    ColdTracks
+    """
+    from artist_transfer import ColdTracks, Credits, release_days
+
+    return ColdTracks(
+        track_ids=np.array([record.track_id for record in records], dtype=np.str_),
+        content=content,
+        credits=Credits.from_lists([record.artist_ids for record in records], [record.roles for record in records]),
+        release_day=release_days([record.release_date for record in records]),
+        encoder_id=encoder_id,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Projector:
+    """A fitted transfer and the catalogue it reads, for one space.
+
+    Attributes
+    ----------
+    model : TransferModel
+    catalogue : Catalogue
+        All warm tracks of the space that have been heard.
+    """
+
+    model: TransferModel
+    catalogue: Catalogue
+
+    def project(self, records: Sequence[TrackRecord], content: NDArray[np.float32]) -> list[ServedVector]:
+        """Predict where cold tracks belong.
+
+        Parameters
+        ----------
+        records : sequence of TrackRecord, length n
+        content : ndarray of float32, shape (n, content_dim)
+
+        Returns
+        -------
+        list of ServedVector
+            In the same order.
+        """
+        if not records:
+            return []
+        projection = self.model.project(cold_tracks(records, content, self.model.encoder_id), self.catalogue)
+        return [
+            ServedVector(
+                track_id=record.track_id,
+                vector=projection.vectors[row],
+                tier=Tier(int(projection.tiers[row])),
+                confidence=float(projection.confidence[row]),
+                model_id=self.model.model_id,
+                catalogue_size=int(projection.catalogue_size[row]),
+                leaned_on=projection.leaned_on[row],
+            )
+            for row, record in enumerate(records)
+        ]
+
+
+def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *, device: str) -> Projector | None:
+    """Join a space's newest transfer, or the artist mean where none was fitted, with its catalogue.
+
+    Parameters
+    ----------
+    store : Store
+    home : Path
+        Where the fitted models lie.
+    space_id, encoder_id : str
+    device : {"auto", "cpu", "cuda"}
+
+    Returns
+    -------
+    Projector or None
+        None when no track of the space has been heard by this encoder: nothing relates audio to the space then.
+    """
+    from artist_transfer import Catalogue, FitOptions, fit
+
+    warm = warm_tracks(store, space_id, encoder_id)
+    if warm is None:
+        return None
+    model = newest_model(home, space_id, device=device)
+    if model is not None and model.encoder_id != encoder_id:
+        logger.warning(
+            "the transfer %s of space %s was fitted on %s, not on %s: the artist mean serves until `train` is run",
+            model.model_id,
+            space_id,
+            model.encoder_id,
+            encoder_id,
+        )
+        model = None
+    if model is None:
+        model = fit(warm, FitOptions(method="artist_mean", device=device))
+    return Projector(model, Catalogue(warm))
+
+
+class Projectors:
+    """Keeps the projector of the space that is being served.
+
+    Parameters
+    ----------
+    store : Store
+    home : Path
+    device : {"auto", "cpu", "cuda"}
+
+    Notes
+    -----
+    Rebuilding reads the whole catalogue, so it happens when a snapshot was published (a new training, a new fit) or
+    when a warm track was heard for the first time, and then only once a cold track needs it.
+    """
+
+    def __init__(self, store: Store, home: Path, *, device: str) -> None:
+        self._store = store
+        self._home = home
+        self._device = device
+        self._lock = threading.Lock()
+        self._key: tuple[str, str] | None = None
+        self._projector: Projector | None = None
+
+    def get(self, space_id: str, encoder_id: str) -> Projector | None:
+        """Return the projector of a space, built at the first call.
+
+        Parameters
+        ----------
+        space_id, encoder_id : str
+
+        Returns
+        -------
+        Projector or None
+            None when the space has no warm track that was heard by this encoder.
+        """
+        with self._lock:
+            if self._key != (space_id, encoder_id):
+                self._projector = build_projector(self._store, self._home, space_id, encoder_id, device=self._device)
+                self._key = (space_id, encoder_id)
+            return self._projector
+
+    def forget(self) -> None:
+        """Build anew at the next call, because the catalogue or the model has changed."""
+        with self._lock:
+            self._key = None
+            self._projector = None

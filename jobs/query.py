@@ -1,0 +1,195 @@
+"""Asking for neighbours: of a track, of a vector, of a user, many at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import (
+    MAX_K,
+    Filters,
+    Hits,
+    InvalidQueryError,
+    InvalidVectorError,
+    NoSnapshotError,
+    Searcher,
+    SearchView,
+    SpaceMismatchError,
+    Store,
+    StoreError,
+    UnknownTrackError,
+    WithdrawnTrackError,
+)
+from jobs.errors import JobError, UnknownUserError
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One question; exactly one of `track_id`, `vector` and `user_id` is given.
+
+    Attributes
+    ----------
+    track_id : str or None
+        A served track, whose own vector is the query.
+    vector : ndarray of float32, shape (dim,), or None
+        A vector of the space: an item's or a user's.
+    user_id : str or None
+        A user whose vector was imported with the space.
+    k : int
+        How many hits, 1 to `index.MAX_K`; fewer come back where fewer pass.
+    space_id : str
+        The space the caller means; empty for the published one.
+    filters : Filters or None
+        Which tracks may be in the answer.
+    max_per_artist : int or None
+        Most hits of one primary artist.
+    include_self : bool
+        Whether a track may be in the answer to itself.
+    """
+
+    track_id: str | None = None
+    vector: NDArray[np.float32] | None = None
+    user_id: str | None = None
+    k: int = 10
+    space_id: str = ""
+    filters: Filters | None = None
+    max_per_artist: int | None = None
+    include_self: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Hits and the one space and snapshot they all come from.
+
+    Attributes
+    ----------
+    space_id, snapshot_id : str
+        Where the vectors and scores belong.
+    hits : list of Hits
+        One for each query.
+    """
+
+    space_id: str
+    snapshot_id: str
+    hits: list[Hits]
+
+
+class Neighbors:
+    """Answers queries from a store and a searcher.
+
+    Parameters
+    ----------
+    store : Store
+        For user vectors.
+    searcher : Searcher
+        For everything else.
+    """
+
+    def __init__(self, store: Store, searcher: Searcher) -> None:
+        self._store = store
+        self._searcher = searcher
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer | StoreError | JobError]:
+        """Answer many queries, those alike in one search.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+            Of any mix.
+
+        Returns
+        -------
+        list
+            In the same order, an `Answer` with one `Hits`, or the error that this query alone has met.
+        """
+        # One view for all: vectors are looked up and searched in the same snapshot, whatever is published meanwhile.
+        try:
+            view = self._searcher.view()
+        except NoSnapshotError as error:
+            return [error] * len(queries)
+        answers: dict[int, Answer | StoreError | JobError] = {}
+        alike: dict[tuple[int, Filters | None, int | None], list[int]] = defaultdict(list)
+        vectors: dict[int, NDArray[np.float32]] = {}
+        for number, query in enumerate(queries):
+            try:
+                vectors[number] = self._query_vector(view, query)
+                alike[query.k, query.filters, query.max_per_artist].append(number)
+            except (StoreError, JobError) as error:
+                answers[number] = error
+        for (k, filters, max_per_artist), numbers in alike.items():
+            try:
+                result = view.search(
+                    np.stack([vectors[number] for number in numbers]),
+                    k,
+                    filters=filters,
+                    exclude=[_own_id(queries[number]) for number in numbers],
+                    max_per_artist=max_per_artist,
+                )
+            except StoreError as error:
+                answers |= dict.fromkeys(numbers, error)
+                continue
+            for number, hits in zip(numbers, result.hits, strict=True):
+                answers[number] = Answer(result.space_id, result.snapshot_id, [hits])
+        return [answers[number] for number in range(len(queries))]
+
+    def _query_vector(self, view: SearchView, query: Query) -> NDArray[np.float32]:
+        """Check a query and look its vector up, so that a wrong one spoils no other of its batch."""
+        if sum(part is not None for part in (query.track_id, query.vector, query.user_id)) != 1:
+            raise InvalidQueryError(
+                "A query needs exactly one of track_id, vector and user_id.",
+                reason="QUERY_INVALID",
+                field="query",
+            )
+        if not 1 <= query.k <= MAX_K:
+            raise InvalidQueryError(
+                f"k is {query.k}; ask for 1 to {MAX_K} neighbours.", reason="K_OUT_OF_RANGE", field="k"
+            )
+        if query.space_id and query.space_id != view.space_id:
+            raise SpaceMismatchError(query.space_id, view.space_id)
+        if query.track_id is not None:
+            return self._track_vector(view, query.track_id)
+        if query.user_id is not None:
+            found, rows = self._store.user_vectors(view.space_id, [query.user_id])
+            if not len(found):
+                raise UnknownUserError(
+                    f"Space {view.space_id!r} has no vector for user {query.user_id!r}; "
+                    "import the space with its user factors, or send the user's vector.",
+                    field="user_id",
+                )
+            vector = rows[0]
+        else:
+            vector = np.asarray(query.vector, dtype=np.float32)
+        if vector.shape != (view.dim,):
+            raise InvalidVectorError(
+                f"The vector has shape {vector.shape}; space {view.space_id!r} has {view.dim} dimensions.",
+                field="vector",
+            )
+        if not np.isfinite(vector).all():
+            raise InvalidVectorError("The vector holds a NaN or an infinity; send finite numbers only.", field="vector")
+        return vector
+
+    def _track_vector(self, view: SearchView, track_id: str) -> NDArray[np.float32]:
+        found, rows = view.vectors([track_id])
+        if found[0]:
+            return rows[0]
+        raise unplaced(self._store, track_id, view.space_id)
+
+
+def unplaced(store: Store, track_id: str, space_id: str) -> StoreError:
+    """Say why a track has no vector in a space: withdrawn, stored but not projected, or unknown."""
+    if track_id in store.withdrawn():
+        return WithdrawnTrackError(f"Track {track_id!r} was withdrawn and is in no answer.", field="track_id")
+    if store.track(track_id) is not None:
+        return UnknownTrackError(
+            f"Track {track_id!r} is stored but has no vector in space {space_id!r} yet; refresh the space.",
+            field="track_id",
+        )
+    return UnknownTrackError(f"Track {track_id!r} is unknown; ingest it first.", field="track_id")
+
+
+def _own_id(query: Query) -> list[str]:
+    return [query.track_id] if query.track_id is not None and not query.include_self else []
