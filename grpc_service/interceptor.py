@@ -37,12 +37,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     ----------
     idle : asyncio.Event
         Set while no call of our services is in progress.
+    in_progress, begun : int
+        Calls of our services that are being handled, and since the start.
     """
 
     def __init__(self) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
-        self._in_progress = 0
+        self.in_progress = 0
+        self.begun = 0
 
     async def intercept_service(
         self,
@@ -96,7 +99,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             _request_id.set(request_id)
-            self._in_progress += 1
+            self.in_progress += 1
+            self.begun += 1
             self.idle.clear()
             try:
                 reply = await behaviour(request, context)
@@ -107,8 +111,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             except Exception as error:
                 await _abort(context, error, request_id)
             finally:
-                self._in_progress -= 1
-                if not self._in_progress:
+                self.in_progress -= 1
+                if not self.in_progress:
                     self.idle.set()
 
         return call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fake_engine import FakeEngine
 
@@ -49,8 +49,19 @@ class Running:
         if self.failure:
             raise self.failure
 
+    @property
+    def in_progress(self) -> int:
+        """Calls of our services that are being handled."""
+        return self.server._calls.in_progress
+
+    @property
+    def calls_begun(self) -> int:
+        """Calls of our services since the start."""
+        return self.server._calls.begun
+
     def drain(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # it has stopped already
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def join(self) -> None:
         self._thread.join(30)
