@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
@@ -228,6 +229,10 @@ class GpuFlat:
         self._unscale = np.float32(1.0 / scale)
         self._owner, self._resources = _gpu(number)
         self._index: Any = self._owner.submit(self._upload, index, number).result()
+        # An old snapshot's index goes when the last search on it has returned, in whatever thread that is; the GPU's
+        # memory is given back by its owner all the same.
+        self._release = weakref.finalize(self, _reset, self._owner, self._index)
+        self._release.atexit = False
 
     def _upload(self, index: Any, number: int) -> Any:
         config = faiss.GpuIndexFlatConfig()
@@ -285,7 +290,11 @@ class GpuFlat:
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._owner.submit(self._index.reset).result()
+        self._release()
+
+
+def _reset(owner: ThreadPoolExecutor, index: Any) -> None:
+    owner.submit(index.reset).result()
 
 
 def _none(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
