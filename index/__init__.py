@@ -1,6 +1,6 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
-from index.backends import Device, gpu_count
+from index.backends import gpu_count
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
@@ -50,7 +50,6 @@ __all__ = [
     "BuildProgress",
     "CommitReceipt",
     "DamagedHomeError",
-    "Device",
     "DeviceUnavailableError",
     "Filters",
     "Hits",

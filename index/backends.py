@@ -16,7 +16,6 @@ from index.errors import DeviceUnavailableError, InvalidQueryError
 from index.filters import unpacked
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
-Device = Literal["auto", "cpu", "gpu"]
 Search = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
 
 # FAISS wraps these constructors in Python when it is imported, which its type stubs do not know.
@@ -321,7 +320,7 @@ def gpu_count() -> int:
     return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
 
 
-def choose_device(device: Device) -> Literal["cpu", "gpu"]:
+def choose_device(device: str) -> Literal["cpu", "gpu"]:
     """Turn "auto" into what is there.
 
     Raises

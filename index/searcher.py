@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from index.backends import Device, choose_device, make_backend
+from index.backends import choose_device, make_backend
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
 from index.rows import Vocabulary, aligned_columns
@@ -48,7 +48,7 @@ class Searcher:
     Use `Searcher.open`.
     """
 
-    def __init__(self, store: Store, *, device: Device, threads: int | None) -> None:
+    def __init__(self, store: Store, *, device: str, threads: int | None) -> None:
         self._store = store
         self._device = choose_device(device)
         self._threads = threads
@@ -61,7 +61,7 @@ class Searcher:
         self._unsubscribe = store.subscribe(self._on_commit)
 
     @classmethod
-    def open(cls, store: Store, *, device: Device = "auto", threads: int | None = None) -> Searcher:
+    def open(cls, store: Store, *, device: str = "auto", threads: int | None = None) -> Searcher:
         """Load what is published; a home where nothing is gives a searcher that waits for the first publish.
 
         Parameters

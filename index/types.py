@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -297,7 +297,13 @@ class SearchResult(Sequence[Hits]):
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, item: Any) -> Any:
+    @overload
+    def __getitem__(self, item: int) -> Hits: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> list[Hits]: ...
+
+    def __getitem__(self, item: int | slice) -> Hits | list[Hits]:
         return self.hits[item]
 
     def __iter__(self) -> Iterator[Hits]:
