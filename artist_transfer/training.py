@@ -1,6 +1,7 @@
 """Training the network on warm tracks as if they were cold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from artist_transfer.options import EpochReport, FitOptions
 from artist_transfer.ranking import NeighbourJudge, row_cosine
 from artist_transfer.sampling import sample_catalogues
 from artist_transfer.scaling import Scaling
-from artist_transfer.types import WarmTracks
+from artist_transfer.types import FloatArray, WarmTracks
 
 MAX_HELD_OUT = 1024
 """Held-out tracks at most: beyond, they cost time and sharpen nothing."""
@@ -31,6 +32,9 @@ MAX_REFERENCE = 50_000
 
 MIN_STEPS = 8
 """Optimiser steps in one epoch at least: small spaces are passed over several times, each time with new samples."""
+
+# Multiplications of one optimiser step's forward pass from which more threads than one pay.
+_PARALLEL_WORK = 10**8
 
 # Separates this room's streams of chance that come from the one seed.
 _SPLIT, _SAMPLES, _REFERENCE = 0, 1, 2
@@ -124,34 +128,41 @@ def train(
     seen = warm.without(held_out)
     catalogue = Catalogue(seen)
     judged = warm.take(held_out)
-    selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
-    has = selected.sizes > 0
-    judged = judged.take(has)
-    learned = catalogue.select(seen.as_cold(), options.catalogue_limit)
-    targets = np.flatnonzero(learned.sizes > 0)
+    judged = judged.take(catalogue.select(judged.as_cold(), options.catalogue_limit).sizes > 0)
+    targets = np.flatnonzero(catalogue.select(seen.as_cold(), options.catalogue_limit).sizes > 0)
     if len(judged) == 0 or targets.size == 0:
         return None
+    device = resolve_device(options.device)
+    batch = min(options.batch_size, targets.size)
+    work = batch * options.catalogue_sample * warm.dim * (warm.content_dim + 8 * warm.dim)
+    with _threads_for(work):
+        return _train(seen, targets, judged, catalogue, options, device, on_epoch)
+
+
+def _train(
+    seen: WarmTracks,
+    targets: IntArray,
+    judged: WarmTracks,
+    catalogue: Catalogue,
+    options: FitOptions,
+    device: torch.device,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Training:
+    """Learn from `targets`, rows of `seen`, and choose the epoch by `judged`; both have catalogues."""
     selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
     learned = catalogue.select(seen.as_cold(targets), options.catalogue_limit)
-
-    device = resolve_device(options.device)
     scaling = Scaling.of(seen.content, seen.collaborative)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        network = ACARec(warm.content_dim, warm.dim)
-    network.to(device)
+    network = _seeded_network(seen, options.seed).to(device)
     reader = NetworkReader(network, scaling)
     judge = NeighbourJudge(judged.collaborative, _reference(seen, options.seed))
-
     content = torch.from_numpy(scaling.content(seen.content)).to(device)
     collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
     rng = np.random.default_rng([options.seed, _SAMPLES])
     passes = -(-MIN_STEPS // -(-targets.size // options.batch_size))
 
-    def judge_now() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        vectors, _ = reader.read(judged.content, selected, seen.content, seen.collaborative, options.batch_size)
-        return judge.ndcg(vectors), row_cosine(vectors, judged.collaborative)
+    def project_judged() -> FloatArray:
+        return reader.read(judged.content, selected, seen.content, seen.collaborative, options.batch_size)[0]
 
     best_ndcg, best_epoch, best_state, epoch = -1.0, 0, _copy(network), 0
     for epoch in range(1, options.max_epochs + 1):
@@ -168,7 +179,7 @@ def train(
                 torch.from_numpy(rows[order]).to(device),
                 options.batch_size,
             )
-        ndcg = float(judge_now()[0].mean())
+        ndcg = float(judge.ndcg(project_judged()).mean())
         best = ndcg > best_ndcg
         if best:
             best_ndcg, best_epoch, best_state = ndcg, epoch, _copy(network)
@@ -177,14 +188,13 @@ def train(
         if epoch - best_epoch >= options.patience:
             break
     network.load_state_dict(best_state)
-    ndcg_each, cosine_each = judge_now()
-    means = artist_means(selected, seen.collaborative)
+    vectors, means = project_judged(), artist_means(selected, seen.collaborative)
     return Training(
         network=network,
         scaling=scaling,
         sizes=selected.sizes,
-        cosine=cosine_each,
-        ndcg=ndcg_each,
+        cosine=row_cosine(vectors, judged.collaborative),
+        ndcg=judge.ndcg(vectors),
         mean_cosine=row_cosine(means, judged.collaborative),
         mean_ndcg=judge.ndcg(means),
         list_length=judge.k,
@@ -192,6 +202,27 @@ def train(
         epochs=epoch,
         best_epoch=best_epoch,
     )
+
+
+@contextmanager
+def _threads_for(work: int) -> Iterator[None]:
+    """Run small optimiser steps on one thread: several would spend their time waiting for each other.
+
+    On two busy cores a fit of an 8-dimensional space took over ten times as long on two threads as on one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if work < _PARALLEL_WORK else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seeded_network(warm: WarmTracks, seed: int) -> ACARec:
+    """Draw the initial weights on the CPU, the same for every device, and leave torch's own chance alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return ACARec(warm.content_dim, warm.dim)
 
 
 def _one_pass(

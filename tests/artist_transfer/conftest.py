@@ -1,9 +1,9 @@
 import pytest
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """The networks here are tiny: more threads only wait for each other."""
+    """Run on one thread: the networks here are tiny, and more threads only wait for each other."""
     import torch
 
     before = torch.get_num_threads()
