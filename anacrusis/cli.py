@@ -51,6 +51,7 @@ def configure(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it has not got
     context.obj = Context(settings, home or settings.home)
 
 

@@ -2,7 +2,7 @@
 
 Precedence, highest first: command-line options, ``ANACRUSIS_*`` variables, the TOML file named by ``--config`` or
 ``ANACRUSIS_CONFIG``, the defaults below. A section's key is written with two underscores in the environment:
-``ANACRUSIS_SERVER__PORT=50051``. An unknown key or a wrong value is an error, never ignored.
+``ANACRUSIS_SERVER__PORT=50051``; several folders are joined by colons. An unknown key or a wrong value is an error, never ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from encoders import AudioLimits
@@ -64,6 +64,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     audio: AudioLimits = AudioLimits()
     server: ServerOptions = ServerOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_roots(cls, values: Any) -> Any:
+        """Take several folders from one variable the way PATH does: joined by colons."""
+        server = values.get("server") if isinstance(values, dict) else None
+        if isinstance(server, dict) and isinstance(server.get("allowed_roots"), str):
+            roots = tuple(server["allowed_roots"].split(os.pathsep))
+            return {**values, "server": {**server, "allowed_roots": roots}}
+        return values
 
     @classmethod
     def settings_customise_sources(
@@ -142,6 +152,8 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return "there is no such key"
+    if problem["type"] == "value_error":  # the option class has a sentence of its own
+        return str(problem["ctx"]["error"])
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {problem['input']!r})"

@@ -172,7 +172,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Finish the commits under way and let go of the home folder."""
+        """Finish the commits under way and let go of the home folder; more than once does no harm."""
         self.searcher.close()
         self.store.close()
 
