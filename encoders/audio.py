@@ -203,7 +203,7 @@ def _check_size(n_bytes: int, limits: AudioLimits) -> None:
 def _check_form(sound: Sound, whole_s: float | None, limits: AudioLimits) -> None:
     if sound.channels > limits.max_channels:
         raise AudioChannelsError(
-            f"the audio has {sound.channels} channels, at most {limits.max_channels} are accepted: mix it down to stereo"
+            f"the audio has {sound.channels} channels, at most {limits.max_channels} are accepted: mix it to stereo"
         )
     if not limits.min_sample_rate_hz <= sound.sample_rate_hz <= limits.max_sample_rate_hz:
         raise AudioSampleRateError(

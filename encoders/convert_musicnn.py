@@ -1,4 +1,4 @@
-"""Converts MusiCNN's published variables to the shipped safetensors: `python -m encoders.convert_musicnn SOURCE [TARGET]`.
+"""Converts MusiCNN's published variables to safetensors: `python -m encoders.convert_musicnn SOURCE [TARGET]`.
 
 SOURCE holds `MSD_musicnn.npz` and `MTT_musicnn.npz`: every model variable of the checkpoints in the PyPI wheel
 `musicnn` 0.1.0 under TensorFlow's own names and layouts (convolutions are H, W, in, out; dense are in, out).

@@ -7,7 +7,7 @@ names other files stays text, whatever it is called.
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,14 @@ class Sound:
     blocks: Iterator[NDArray[np.float32]]
 
 
+class Piece(NamedTuple):
+    """One decoded frame: its rate in Hz, its channels, and its mono mix of shape (n,), float32."""
+
+    rate: int
+    channels: int
+    samples: NDArray[np.float32]
+
+
 class DecodingStoppedError(Exception):
     """The decoder gave up inside the stream; never leaves the room."""
 
@@ -94,7 +102,7 @@ def _open_sndfile(data: bytes, container: str) -> Sound | None:
 
     try:
         file = Stream(io.BytesIO(data))
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
+    except Exception:  # whatever a decoder raises on foreign bytes is about the bytes
         return None  # a coding that libsndfile does not know, such as Speex in Ogg: FFmpeg may
     if file.format not in SNDFILE_FORMATS[container] or file.samplerate <= 0 or file.channels <= 0:
         file.close()
@@ -105,29 +113,26 @@ def _open_sndfile(data: bytes, container: str) -> Sound | None:
     return Sound(file.samplerate, file.channels, str(file.subtype).lower(), duration, _read_sndfile(file))
 
 
-def _read_sndfile(file: Any) -> Iterator[NDArray[np.float32]]:  # noqa: ANN401  (soundfile has no types)
-    import soundfile
-
+def _read_sndfile(file: Any) -> Iterator[NDArray[np.float32]]:
     with file:
         while True:
             try:
                 block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+            except Exception as error:  # as above
                 raise DecodingStoppedError(str(error)) from error
             if not len(block):
                 return
-            yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            yield block[:, 0] if block.shape[1] == 1 else _mix(block, axis=1)
 
 
 def _open_ffmpeg(data: bytes, container: str) -> Sound:
     import av
-    from av.error import FFmpegError
 
     demuxer = FFMPEG_DEMUXERS[container]
     restrictions = {"protocol_whitelist": "none"}
     try:
         file = av.open(io.BytesIO(data), mode="r", format=demuxer, container_options=restrictions)
-    except (FFmpegError, ValueError, OSError) as error:
+    except Exception as error:  # whatever a decoder raises on foreign bytes is about the bytes
         raise NotAudioError(
             f"the audio starts like {container.upper()} but cannot be opened as such: export the track again"
         ) from error
@@ -140,7 +145,13 @@ def _open_ffmpeg(data: bytes, container: str) -> Sound:
     if container in (MP4, OGG) and stream.duration and stream.time_base:
         duration = float(stream.duration * stream.time_base)
     decoder = stream.codec_context
-    if decoder.name == "opus":  # libopus takes two thirds of the time of FFmpeg's own decoder
+    if decoder is None:
+        file.close()
+        raise NotAudioError(
+            f"the {container.upper()} file's audio has a coding that is not supported: export the track again"
+        )
+    codec = decoder.name
+    if codec == "opus":  # libopus takes two thirds of the time of FFmpeg's own decoder
         decoder = av.CodecContext.create("libopus", "r")
         decoder.extradata = stream.codec_context.extradata
     frames = _frames(file, decoder)
@@ -150,16 +161,13 @@ def _open_ffmpeg(data: bytes, container: str) -> Sound:
         first = None
     if first is None:
         file.close()
-        raise NotAudioError(
-            f"nothing in the {container.upper()} file's audio stream decodes: export the track again"
-        )
+        raise NotAudioError(f"nothing in the {container.upper()} file's audio stream decodes: export the track again")
     # The first frame tells the truth: AAC's header gives half the rate where spectral band replication is implicit.
-    rate, channels = first.sample_rate, len(first.layout.channels)
-    return Sound(rate, channels, stream.codec_context.name, duration, _read_ffmpeg(file, first, frames))
+    return Sound(first.rate, first.channels, codec, duration, _read_ffmpeg(file, first, frames))
 
 
-def _frames(file: Any, decoder: Any) -> "Iterator[AudioFrame]":  # noqa: ANN401
-    from av.error import FFmpegError, InvalidDataError
+def _frames(file: Any, decoder: Any) -> Iterator[Piece]:
+    from av.error import InvalidDataError
 
     packets = file.demux(file.streams.audio[0])
     while True:
@@ -167,29 +175,28 @@ def _frames(file: Any, decoder: Any) -> "Iterator[AudioFrame]":  # noqa: ANN401
             packet = next(packets)
         except StopIteration:
             return
-        except (FFmpegError, ValueError, OSError) as error:
+        except Exception as error:  # as above
             raise DecodingStoppedError(str(error)) from error
         try:
-            yield from decoder.decode(packet)
+            yield from [_piece(frame) for frame in decoder.decode(packet)]
         except InvalidDataError:
             continue  # one damaged packet: players skip it too; lost length shows in the total
-        except (FFmpegError, ValueError, OSError) as error:
+        except Exception as error:  # as above
             raise DecodingStoppedError(str(error)) from error
 
 
 def _read_ffmpeg(
-    file: Any,  # noqa: ANN401
-    first: "AudioFrame",
-    rest: "Iterator[AudioFrame]",
+    file: Any,
+    first: Piece,
+    rest: Iterator[Piece],
 ) -> Iterator[NDArray[np.float32]]:
-    form = (first.sample_rate, len(first.layout.channels))
     with file:
-        waiting, n_waiting = [_mono(first)], first.samples
-        for frame in rest:
-            if (frame.sample_rate, len(frame.layout.channels)) != form:
+        waiting, n_waiting = [first.samples], first.samples.size
+        for piece in rest:
+            if (piece.rate, piece.channels) != (first.rate, first.channels):
                 raise DecodingStoppedError("the stream changes its sample rate or channels midway")
-            waiting.append(_mono(frame))
-            n_waiting += frame.samples
+            waiting.append(piece.samples)
+            n_waiting += piece.samples.size
             if n_waiting >= BLOCK_FRAMES:
                 yield np.concatenate(waiting)
                 waiting, n_waiting = [], 0
@@ -197,12 +204,19 @@ def _read_ffmpeg(
             yield np.concatenate(waiting)
 
 
-def _mono(frame: "AudioFrame") -> NDArray[np.float32]:
-    samples = frame.to_ndarray()  # planar: (channels, n); packed: (1, n * channels)
+def _piece(frame: "AudioFrame") -> Piece:
+    samples: NDArray[Any] = frame.to_ndarray()  # planar: (channels, n); packed: (1, n * channels)
+    channels = len(frame.layout.channels)
     if not frame.format.is_planar:
-        samples = samples.reshape(-1, len(frame.layout.channels)).T
+        samples = samples.reshape(-1, channels).T
     if samples.dtype.kind == "u":  # 8 bits, centred at 128
         samples = (samples.astype(np.float32) - 128.0) / 128.0
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float64) / (1 << (8 * samples.dtype.itemsize - 1))
-    return samples.mean(axis=0, dtype=np.float32)
+    return Piece(frame.sample_rate, channels, _mix(samples, axis=0))
+
+
+def _mix(samples: NDArray[Any], *, axis: int) -> NDArray[np.float32]:
+    # Infinite samples are looked for, and refused, in the mix: that their sum has no value is no news.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(samples.mean(axis=axis, dtype=np.float32))

@@ -85,7 +85,5 @@ def fold(model: MusiCNN) -> MusiCNN:
     """
     model.eval().requires_grad_(False)
     with torch.no_grad():
-        model.front = nn.ModuleList(
-            FoldedBranch(branch) for branch in model.front if isinstance(branch, FrontBranch)
-        )
+        model.front = nn.ModuleList(FoldedBranch(branch) for branch in model.front if isinstance(branch, FrontBranch))
     return model

@@ -47,8 +47,8 @@ def segments(waveform: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """Cut a track into the stretches of samples that its windows read.
 
     Frame t of the centred, reflect-padded spectrogram reads `padded[t * HOP_LENGTH : t * HOP_LENGTH + N_FFT]`, so a
-    window's frames read one stretch of `SEGMENT_LENGTH` samples and windows can be computed apart: memory is bounded for
-    tracks of any length, and windows of different tracks share a batch.
+    window's frames read one stretch of `SEGMENT_LENGTH` samples and windows can be computed apart: memory is bounded
+    for tracks of any length, and windows of different tracks share a batch.
 
     Parameters
     ----------

@@ -85,9 +85,7 @@ class MusiCNN(nn.Module):
             [FrontBranch(TIMBRAL_FILTERS, kernel) for kernel in TIMBRAL_KERNELS]
             + [FrontBranch(TEMPORAL_FILTERS, kernel) for kernel in TEMPORAL_KERNELS]
         )
-        self.mid = nn.ModuleList(
-            [MidLayer(FRONT_CHANNELS), *(MidLayer(MID_FILTERS) for _ in range(MID_LAYERS - 1))]
-        )
+        self.mid = nn.ModuleList([MidLayer(FRONT_CHANNELS), *(MidLayer(MID_FILTERS) for _ in range(MID_LAYERS - 1))])
         self.pool_norm = nn.BatchNorm1d(2 * POOL_CHANNELS, eps=BATCH_NORM_EPSILON)
         self.penultimate = nn.Linear(2 * POOL_CHANNELS, PENULTIMATE_UNITS)
         self.penultimate_norm = nn.BatchNorm1d(PENULTIMATE_UNITS, eps=BATCH_NORM_EPSILON)

@@ -108,9 +108,7 @@ class MusicnnEncoder:
         An option is outside its range.
     """
 
-    def __init__(
-        self, name: str, *, device: str = "auto", batch_windows: int = DEFAULT_BATCH_WINDOWS
-    ) -> None:
+    def __init__(self, name: str, *, device: str = "auto", batch_windows: int = DEFAULT_BATCH_WINDOWS) -> None:
         check_batch_windows(batch_windows)
         self._device = resolve_device(device)
         self._batch_windows = batch_windows
@@ -211,9 +209,7 @@ class MusicnnEncoder:
     def _forward(self, samples: Float32Array) -> dict[str, Tensor]:
         # TensorFloat-32 would cost three decimal digits of the parity with the reference.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            results: dict[str, Tensor] = self._network(
-                self._log_mel(torch.from_numpy(samples).to(self._device))
-            )
+            results: dict[str, Tensor] = self._network(self._log_mel(torch.from_numpy(samples).to(self._device)))
         return results
 
 

@@ -16,7 +16,7 @@ LOWPASS_ZERO_CROSSINGS = 6  # sinc zero crossings on each side of the filter
 ROLLOFF = 0.99  # cut-off, as a share of the lower Nyquist frequency
 
 # The polyphase kernel has about numerator x denominator taps: 160/441 (44.1 -> 16 kHz) is small, but a file that
-# declares 44,101 Hz would ask for 16,000 x 44,101 = 2.8 GB. The nearest ratio with a denominator up to this one is at most
+# declares 44,101 Hz would ask for 16,000 x 44,101 = 2.8 GB. The nearest ratio with a denominator up to this is at most
 # 1 / (2 * 990) = 0.05 % off, less than a cent of pitch, and costs at most some tens of megabytes.
 MAX_DENOMINATOR = 1000
 

@@ -160,11 +160,7 @@ def _read_config(source: str, *, local: bool) -> Mapping[str, Any]:
 def _kind_of(source: str, config: Mapping[str, Any]) -> Kind:
     model_type = str(config.get("model_type", ""))
     if model_type == "mert_model":
-        additions = [
-            name
-            for name in ("feature_extractor_cqt", "deepnorm")
-            if config.get(name, False)
-        ]
+        additions = [name for name in ("feature_extractor_cqt", "deepnorm") if config.get(name, False)]
         if config.get("attention_relax", -1.0) > 0:
             additions.append("attention_relax")
         if additions:
@@ -179,21 +175,26 @@ def _kind_of(source: str, config: Mapping[str, Any]) -> Kind:
     return KINDS[model_type]
 
 
-def _load_extractor(source: str, *, local: bool) -> Any:  # noqa: ANN401  (transformers has no types)
-    from transformers import AutoFeatureExtractor
+def _load_extractor(source: str, *, local: bool) -> Any:
+    import transformers
 
     try:
-        return AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+        extractors: Any = transformers.AutoFeatureExtractor
+        return extractors.from_pretrained(source, trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderFileError(
             f"the feature extractor of {source} cannot be read: save it beside the model (preprocessor_config.json)"
         ) from error
 
 
-def _load_model(source: str, kind: Kind, *, local: bool) -> Any:  # noqa: ANN401
+def _load_model(source: str, kind: Kind, *, local: bool) -> Any:
     import transformers
     from safetensors import SafetensorError
 
+    noise = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(
+        transformers.logging.ERROR
+    )  # its report lists every weight of CLAP's text tower as unexpected
     try:
         model, report = getattr(transformers, kind.model_class).from_pretrained(
             source,
@@ -208,6 +209,8 @@ def _load_model(source: str, kind: Kind, *, local: bool) -> Any:  # noqa: ANN401
             f"the weights of {source} cannot be loaded: they have to be whole and in safetensors "
             "(save_pretrained writes them)"
         ) from error
+    finally:
+        transformers.logging.set_verbosity(noise)
     missing = sorted(name for name in report["missing_keys"] if not name.endswith(TRAINING_ONLY))
     if missing:
         raise EncoderFileError(
@@ -217,7 +220,7 @@ def _load_model(source: str, kind: Kind, *, local: bool) -> Any:  # noqa: ANN401
     return model
 
 
-def _identity(source: str, model: Any, extractor: Any, kind: Kind) -> str:  # noqa: ANN401
+def _identity(source: str, model: Any, extractor: Any, kind: Kind) -> str:
     """Return an id from the parameters' bytes, so that sharding or where the checkpoint lies change nothing."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

@@ -36,15 +36,15 @@ class Kind:
     model_class: str
     window_s: float = 5.0
 
-    def window_samples(self, extractor: Any) -> int:  # noqa: ANN401
+    def window_samples(self, extractor: Any) -> int:
         """Return the length of a window in samples."""
-        return round(self.window_s * extractor.sampling_rate)
+        return round(self.window_s * int(extractor.sampling_rate))
 
-    def dim(self, config: Any) -> int:  # noqa: ANN401
+    def dim(self, config: Any) -> int:
         """Return the width of the content vector."""
         return int(config.hidden_size)
 
-    def prepare(self, extractor: Any, windows: Sequence[Float32Array]) -> Inputs:  # noqa: ANN401
+    def prepare(self, extractor: Any, windows: Sequence[Float32Array]) -> Inputs:
         """Turn windows of one length into the model's inputs.
 
         Parameters
@@ -60,7 +60,7 @@ class Kind:
         features = extractor(list(windows), sampling_rate=extractor.sampling_rate, return_tensors="np")
         return {"input_values": torch.from_numpy(np.asarray(features["input_values"], np.float32))}
 
-    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """Run the model.
 
         Returns
@@ -76,16 +76,16 @@ class Kind:
 class SpectrogramTransformer(Kind):
     """AST: windows of as many filter-bank frames as the position embedding has (1,024: 10.24 s).
 
-    A shorter window is filled with the extractor's own zeros up to that fixed length, as in training; its content vector
-    is the `pooler_output`, what the model's classifier reads.
+    A shorter window is filled with the extractor's own zeros up to that fixed length, as in training; its content
+    vector is the `pooler_output`, what the model's classifier reads.
     """
 
-    def window_samples(self, extractor: Any) -> int:  # noqa: ANN401
+    def window_samples(self, extractor: Any) -> int:
         """Return the samples that `max_length` frames read."""
-        seconds = (extractor.max_length - 1) * KALDI_SHIFT_S + KALDI_FRAME_S
-        return math.ceil(seconds * extractor.sampling_rate)
+        seconds = (int(extractor.max_length) - 1) * KALDI_SHIFT_S + KALDI_FRAME_S
+        return math.ceil(seconds * int(extractor.sampling_rate))
 
-    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the mean of the two class tokens, (batch, dim)."""
         result: Tensor = model(**inputs).pooler_output
         return result
@@ -99,15 +99,15 @@ class Clap(Kind):
     length, so the extractor's random crops never happen; a fusion model gets every window as "not longer".
     """
 
-    def window_samples(self, extractor: Any) -> int:  # noqa: ANN401
+    def window_samples(self, extractor: Any) -> int:
         """Return the extractor's longest input."""
         return int(extractor.nb_max_samples)
 
-    def dim(self, config: Any) -> int:  # noqa: ANN401
+    def dim(self, config: Any) -> int:
         """Return the width of the joint audio and text space."""
         return int(config.projection_dim)
 
-    def prepare(self, extractor: Any, windows: Sequence[Float32Array]) -> Inputs:  # noqa: ANN401
+    def prepare(self, extractor: Any, windows: Sequence[Float32Array]) -> Inputs:
         """Return log-mel inputs; see `Kind.prepare`."""
         features = extractor(list(windows), sampling_rate=extractor.sampling_rate, return_tensors="np")
         return {
@@ -116,7 +116,7 @@ class Clap(Kind):
             "is_longer": torch.zeros(len(windows), 1, dtype=torch.bool),
         }
 
-    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    def pool(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the projected audio embeddings, (batch, dim), before they are scaled to unit length."""
         result: Tensor = model(**inputs).audio_embeds
         return result

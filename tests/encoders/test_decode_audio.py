@@ -99,7 +99,14 @@ def test_empty():
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0" * 5000, b"x", b"RIFF", b"hello " * 1000, b"%PDF-1.7\n" + bytes(range(256)) * 40, b"ID3\4\0\0\0\0\1\0" + b"?" * 900],
+    [
+        b"\0" * 5000,
+        b"x",
+        b"RIFF",
+        b"hello " * 1000,
+        b"%PDF-1.7\n" + bytes(range(256)) * 40,
+        b"ID3\4\0\0\0\0\1\0" + b"?" * 900,
+    ],
 )
 def test_not_audio(content):
     assert reason(content) == "AUDIO_NOT_AUDIO"

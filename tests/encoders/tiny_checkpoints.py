@@ -71,10 +71,14 @@ def write_clap(folder: Path, *, fusion: bool = False) -> Path:
         "enable_fusion": fusion,
         "fusion_type": None,
     }
-    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 64}
-    config = transformers.ClapConfig(
-        text_config=text | {"projection_dim": 20}, audio_config=audio, projection_dim=20
-    )
+    text = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 64,
+    }
+    config = transformers.ClapConfig(text_config=text | {"projection_dim": 20}, audio_config=audio, projection_dim=20)
     transformers.ClapModel(config).save_pretrained(folder)
     transformers.ClapFeatureExtractor(
         feature_size=16,
