@@ -11,7 +11,7 @@ import grpc
 from grpc_service.errors import RequestError
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2_grpc as pb_grpc
-from grpc_service.work import Work, deadline_of
+from grpc_service.work import Work, deadline_of, send
 from index import Tier
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             while (step := await steps.get()) is not None:
                 space_id, snapshot_id = engine.serving()
                 progress = pb.RefreshProgress(stage=step.stage, done=step.done, total=step.total, detail=step.detail)
-                await context.write(
-                    pb.RefreshArtistsResponse(space_id=space_id, snapshot_id=snapshot_id, progress=progress)
+                await send(
+                    context, pb.RefreshArtistsResponse(space_id=space_id, snapshot_id=snapshot_id, progress=progress)
                 )
             report = await refresh
         finally:
             stop.set()  # the caller has left, or nothing is left to stop
             refresh.cancel()
-        await context.write(
+        await send(
+            context,
             pb.RefreshArtistsResponse(
                 space_id=report.space_id,
                 snapshot_id=report.snapshot_id,
@@ -83,7 +84,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                     method=report.method,
                     why=report.why,
                 ),
-            )
+            ),
         )
 
     async def GetStatus(  # noqa: N802, D102

@@ -109,6 +109,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
+                if context.done():  # the caller has left: there is nobody to tell, and writing to nobody is no failure
+                    raise asyncio.CancelledError from error
                 await _abort(context, error, request_id)
             finally:
                 self.in_progress -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,7 +13,7 @@ from grpc_service.errors import DrainingError, RequestError, to_status
 from grpc_service.interceptor import current_request_id
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2_grpc as pb_grpc
-from grpc_service.work import Work, deadline_of
+from grpc_service.work import Work, deadline_of, send
 
 if TYPE_CHECKING:
     from jobs import Answer, Query
@@ -38,7 +38,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
     ) -> pb.SearchNeighborsResponse:
         answer = await self._answer(search_messages.query_of(request), deadline_of(context))
         response = pb.SearchNeighborsResponse(space_id=answer.space_id, snapshot_id=answer.snapshot_id)
-        result = await self._result(answer, request.view)
+        result = await self._single_result(answer, request.view)
         if result.WhichOneof("outcome") == "full":
             response.hits.extend(result.full.hits)
         else:
@@ -57,13 +57,17 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                 raise refused[0]  # what all queries share is wrong: so is the call
         response = pb.BatchSearchNeighborsResponse()
         response.space_id, response.snapshot_id = self._work.engine.serving()
+        describe: search_messages.Describe = self._work.engine.describe
+        if request.view == pb.HIT_VIEW_FULL:
+            found = {track_id for answer in answers if not isinstance(answer, Exception) for track_id in _ids(answer)}
+            describe = await self._described(sorted(found))  # one read of the store for the whole batch
         for answer in answers:
             if isinstance(answer, Exception):
                 error = to_status(answer, current_request_id())
                 response.results.append(pb.NeighborResult(error=error))
             else:
                 response.space_id, response.snapshot_id = answer.space_id, answer.snapshot_id
-                response.results.append(await self._result(answer, request.view))
+                response.results.append(_result(answer, request.view, describe))
         return response
 
     async def StreamNeighbors(  # noqa: N802, D102
@@ -76,7 +80,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
             try:
                 response = await self._stream_reply(message, context)
                 async with writing:
-                    await context.write(response)
+                    await send(context, response)
             finally:
                 window.release()
 
@@ -112,7 +116,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                     field="request_id",
                 )
             answer = await self._answer(search_messages.query_of(message.search), deadline_of(context))
-            result = await self._result(answer, message.search.view)
+            result = await self._single_result(answer, message.search.view)
         except Exception as error:  # any failure is this query's own; the stream goes on
             response.result.error.CopyFrom(to_status(error, current_request_id()))
             return response
@@ -126,10 +130,25 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
             raise answer
         return answer
 
-    async def _result(self, answer: Answer, view: pb.HitView) -> pb.NeighborResult:
-        (hits,) = answer.hits
-        if view != pb.HIT_VIEW_FULL:
-            return pb.NeighborResult(packed=search_messages.packed_hits(hits))
-        # Titles are read from the store: off the event loop.
-        full = await self._work.lookups.run(search_messages.full_hits, hits, self._work.engine.describe)
-        return pb.NeighborResult(full=pb.HitList(hits=full))
+    async def _single_result(self, answer: Answer, view: pb.HitView) -> pb.NeighborResult:
+        describe: search_messages.Describe = self._work.engine.describe
+        if view == pb.HIT_VIEW_FULL:
+            describe = await self._described(_ids(answer))
+        return _result(answer, view, describe)
+
+    async def _described(self, track_ids: Sequence[str]) -> search_messages.Describe:
+        """Read titles and credits off the event loop; returns a look-up of what was read."""
+        records = await self._work.lookups.run(self._work.engine.describe, track_ids)
+        by_id = dict(zip(track_ids, records, strict=True))
+        return lambda ids: [by_id[track_id] for track_id in ids]
+
+
+def _ids(answer: Answer) -> Sequence[str]:
+    return answer.hits[0].track_ids
+
+
+def _result(answer: Answer, view: pb.HitView, describe: search_messages.Describe) -> pb.NeighborResult:
+    (hits,) = answer.hits
+    if view != pb.HIT_VIEW_FULL:
+        return pb.NeighborResult(packed=search_messages.packed_hits(hits))
+    return pb.NeighborResult(full=pb.HitList(hits=search_messages.full_hits(hits, describe)))

@@ -243,7 +243,7 @@ def full_hits(hits: Hits, describe: Describe) -> list[neighbor_pb.Hit]:
     hits : index.Hits
         Best first.
     describe : callable
-        Looks the tracks up; blocks.
+        Looks the tracks up.
 
     Returns
     -------

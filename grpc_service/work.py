@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import grpc
+from google.protobuf.message import Message
 
 from grpc_service.batcher import MicroBatcher
 from grpc_service.errors import DeadlineExpiredError
@@ -67,6 +68,27 @@ class Work:
         for pool in (self.ingests, self.lookups, self.refreshes):
             pool.close()
         self.engine.close()
+
+
+async def send(context: grpc.aio.ServicerContext, message: Message) -> None:
+    """Write one message of a stream.
+
+    Parameters
+    ----------
+    context : grpc.aio.ServicerContext
+        The call.
+    message : Message
+        What to write.
+
+    Raises
+    ------
+    asyncio.CancelledError
+        When the caller has left; gRPC notices that while writing, sometimes before it cancels the handler.
+    """
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def deadline_of(context: grpc.aio.ServicerContext) -> float | None:

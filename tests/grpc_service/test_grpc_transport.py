@@ -244,6 +244,30 @@ def test_leaving_a_refresh_stops_it_before_it_publishes(client: Client, engine: 
     assert list(client.refresh())[-1].stage == "done"
 
 
+def test_leaving_a_busy_stream_harms_nobody(
+    server: Running, channel: grpc.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    def queries() -> Iterator[neighbor_service_pb2.StreamNeighborsRequest]:
+        for number in range(5000):
+            yield neighbor_service_pb2.StreamNeighborsRequest(request_id=str(number), search=QUERY)
+
+    stub = NeighborServiceStub(channel)
+    for _ in range(3):
+        replies = stub.StreamNeighbors(queries())
+        next(replies)
+        replies.cancel()
+    until(lambda: server.in_progress == 0)
+    assert stub.SearchNeighbors(QUERY).packed.track_ids == ["warm-1"]
+    assert [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}] == []
+
+
+def test_a_long_stream_answers_everything_once(client: Client) -> None:
+    replies = client.stream_neighbors(
+        ((str(number), f"warm-{number % 5}") for number in range(2000)), k=1, timeout_s=60
+    )
+    assert sorted(int(request_id) for request_id, _ in replies) == list(range(2000))
+
+
 def test_a_request_id_is_echoed_or_made(channel: grpc.Channel) -> None:
     status = AdminServiceStub(channel).GetStatus
     for given, kept in (("abc-1", True), ("no good", False), ("x" * 200, False)):
