@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
 from fake_engine import FakeEngine
-from grpc_harness import Running, running
+from grpc_harness import Held, Running, running
 
 from grpc_service.client import Client
 
@@ -31,3 +31,16 @@ def client(server: Running) -> Iterator[Client]:
 def channel(server: Running) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(server.address) as channel:
         yield channel
+
+
+@pytest.fixture
+def hold(engine: FakeEngine) -> Iterator[Callable[[str], Held]]:
+    made: list[Held] = []
+
+    def hold(method: str) -> Held:
+        made.append(Held(engine, method))
+        return made[-1]
+
+    yield hold
+    for held in made:
+        held.release()

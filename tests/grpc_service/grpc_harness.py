@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from fake_engine import FakeEngine
@@ -81,3 +82,36 @@ def running(engine: FakeEngine, **options: object) -> Iterator[Running]:
     finally:
         server.drain()
         server.join()
+
+
+class Held:
+    """Holds one method of an engine up until `release`."""
+
+    def __init__(self, engine: FakeEngine, method: str) -> None:
+        self.entered = threading.Semaphore(0)
+        self._open = threading.Event()
+        self._method = method
+        engine.before = self._before
+
+    def _before(self, method: str) -> None:
+        if method == self._method and not self._open.is_set():
+            self.entered.release()
+            assert self._open.wait(30)
+
+    def wait(self) -> None:
+        assert self.entered.acquire(timeout=20)
+
+    def release(self) -> None:
+        self._open.set()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that other threads make true."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("the condition never came true")
+
+
+Hold = Callable[[str], Held]
