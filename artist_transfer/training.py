@@ -150,7 +150,10 @@ def _train(
 ) -> Training:
     """Learn from `targets`, rows of `seen`, and choose the epoch by `judged`; both have catalogues."""
     selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
-    learned = catalogue.select(seen.as_cold(targets), options.catalogue_limit)
+    batch_size = min(options.batch_size, targets.size)
+    passes = -(-MIN_STEPS * batch_size // targets.size)
+    tiled = np.tile(targets, passes)
+    learned = catalogue.select(seen.as_cold(tiled), options.catalogue_limit)
     scaling = Scaling.of(seen.content, seen.collaborative)
     network = _seeded_network(seen, options.seed).to(device)
     reader = NetworkReader(network, scaling)
@@ -159,32 +162,30 @@ def _train(
     collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
     rng = np.random.default_rng([options.seed, _SAMPLES])
-    passes = -(-MIN_STEPS // -(-targets.size // options.batch_size))
 
     def project_judged() -> FloatArray:
         return reader.read(judged.content, selected, seen.content, seen.collaborative, options.batch_size)[0]
 
     best_ndcg, best_epoch, best_state, epoch = -1.0, 0, _copy(network), 0
     for epoch in range(1, options.max_epochs + 1):
-        total = 0.0
-        for _ in range(passes):
-            rows = sample_catalogues(learned, options.catalogue_sample, rng)
-            order = rng.permutation(targets.size)
-            total += _one_pass(
-                network,
-                optimiser,
-                content,
-                collaborative,
-                torch.from_numpy(targets[order]).to(device),
-                torch.from_numpy(rows[order]).to(device),
-                options.batch_size,
-            )
+        rows = sample_catalogues(learned, options.catalogue_sample, rng)
+        # Each pass is shuffled for itself, so that a small space's step holds every target once.
+        order = (rng.random((passes, targets.size)).argsort(axis=1) + np.arange(passes)[:, None] * targets.size).ravel()
+        loss = _one_epoch(
+            network,
+            optimiser,
+            content,
+            collaborative,
+            torch.from_numpy(tiled[order]).to(device),
+            torch.from_numpy(rows[order]).to(device),
+            batch_size,
+        )
         ndcg = float(judge.ndcg(project_judged()).mean())
         best = ndcg > best_ndcg
         if best:
             best_ndcg, best_epoch, best_state = ndcg, epoch, _copy(network)
         if on_epoch is not None:
-            on_epoch(EpochReport(epoch=epoch, loss=total / (passes * targets.size), ndcg=ndcg, best=best))
+            on_epoch(EpochReport(epoch=epoch, loss=loss, ndcg=ndcg, best=best))
         if epoch - best_epoch >= options.patience:
             break
     network.load_state_dict(best_state)
@@ -225,7 +226,7 @@ def _seeded_network(warm: WarmTracks, seed: int) -> ACARec:
         return ACARec(warm.content_dim, warm.dim)
 
 
-def _one_pass(
+def _one_epoch(
     network: ACARec,
     optimiser: torch.optim.Optimizer,
     content: Tensor,
@@ -234,8 +235,7 @@ def _one_pass(
     rows: Tensor,
     batch_size: int,
 ) -> float:
-    """Learn from every target once; the sum of the targets' mean squared errors."""
-    network.train()
+    """Take one optimiser step for each batch; return the mean of the targets' mean squared errors."""
     total = torch.zeros((), device=content.device)
     for begin in range(0, targets.shape[0], batch_size):
         target = targets[begin : begin + batch_size]
@@ -255,8 +255,7 @@ def _one_pass(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         total += loss.detach() * target.shape[0]
-    network.eval()
-    return float(total)
+    return float(total) / targets.shape[0]
 
 
 def _rectangle(values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
