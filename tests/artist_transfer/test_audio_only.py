@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from artist_transfer import audio_only
 from artist_transfer.audio_only import AudioOnly, fit_audio_only
 from artist_transfer.ranking import row_cosine
 from tests.artist_transfer.worlds import clusters, warm
@@ -59,6 +60,17 @@ def test_an_artist_who_holds_most_of_the_space_is_left_out_track_by_track():
     _, agreement = fit_audio_only(tracks)
     assert agreement.size == 40
     assert agreement.mean() > 0.95
+
+
+def test_a_large_space_is_judged_by_a_share_of_whole_artists(monkeypatch):
+    tracks = content_world(n=120, artists=40)
+    everything, agreement = fit_audio_only(tracks)
+    monkeypatch.setattr(audio_only, "_JUDGED", 50)
+    sampled, fewer = fit_audio_only(tracks)
+    assert 0 < fewer.size <= 50 < agreement.size
+    assert fewer.size % 3 == 0
+    assert fewer.mean() == pytest.approx(agreement.mean(), abs=0.01)
+    np.testing.assert_allclose(sampled.left, everything.left, rtol=0.05, atol=0.02)
 
 
 def test_few_tracks_take_the_mean_of_the_nearest():

@@ -144,6 +144,12 @@ def test_a_tiny_space_takes_the_artist_mean_and_says_so():
     assert made.tiers.tolist() == [2, 2, 2, 3, 3]
 
 
+def test_two_tracks_leave_none_to_judge_by():
+    model = fit(warm([["a"], ["a"]]), FitOptions(min_train_tracks=2, device="cpu"))
+    assert model.method == "artist_mean"
+    assert "leave none to judge" in model.why
+
+
 def test_one_track_is_a_space_too():
     model = fit(warm([["a"]]))
     made = model.project(
