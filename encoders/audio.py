@@ -196,7 +196,7 @@ def _check_size(n_bytes: int, limits: AudioLimits) -> None:
     if n_bytes > limits.max_bytes:
         raise AudioTooLargeError(
             f"the audio has {n_bytes / MEBIBYTE:.1f} MiB, at most {limits.max_bytes / MEBIBYTE:.1f} MiB are accepted: "
-            "send it compressed, for instance as FLAC"
+            "send a smaller encoding of it"
         )
 
 
@@ -290,7 +290,7 @@ def _check_samples(
         raise AudioTooShortError(
             f"the audio lasts {measured:.2f} s, at least {limits.min_duration_s:.2f} s are needed: send the whole track"
         )
-    peak = float(np.abs(samples).max(initial=0.0))
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))  # np.abs would copy an hour
     peak_dbfs = 20 * math.log10(peak) if peak > 0 else -math.inf
     if peak_dbfs <= limits.silence_peak_dbfs:
         raise AudioSilentError(

@@ -36,6 +36,7 @@ Float32Array = NDArray[np.float32]
 CONTENT_OUTPUT = "content"
 MIN_TAIL_S = 1.0  # a last partial window shorter than this is dropped, unless the track has no other
 ID_DIGITS = 8
+QUIET = 40  # logging.ERROR
 # Only used to mask inputs in pretraining, so checkpoints may lack it.
 TRAINING_ONLY = ("masked_spec_embed",)
 
@@ -192,9 +193,7 @@ def _load_model(source: str, kind: Kind, *, local: bool) -> Any:
     from safetensors import SafetensorError
 
     noise = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity(
-        transformers.logging.ERROR
-    )  # its report lists every weight of CLAP's text tower as unexpected
+    transformers.logging.set_verbosity(QUIET)  # its report lists every weight of CLAP's text tower as unexpected
     try:
         model, report = getattr(transformers, kind.model_class).from_pretrained(
             source,
