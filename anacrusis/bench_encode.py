@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from anacrusis.wesnoth_catalogue import load_catalogue
@@ -41,14 +40,15 @@ def bench_encode(encoder: str, tracks: int, repeats: int, *, device: str, on_pro
     seconds: dict[str, list[float]] = {"decode": [], "encode": []}
     audio_s = 0.0
     for run in range(repeats + 1):
-        took_decode, waveforms = _timed(
-            lambda: [decode_audio(file, sample_rate_hz=loaded.sample_rate_hz) for file in files]
-        )
+        start = time.perf_counter()
+        waveforms = [decode_audio(file, sample_rate_hz=loaded.sample_rate_hz) for file in files]
+        decoded = time.perf_counter()
+        loaded.encode([waveform.samples for waveform in waveforms])
+        encoded = time.perf_counter()
         audio_s = sum(waveform.duration_s for waveform in waveforms)
-        took_encode, _ = _timed(lambda heard=waveforms: loaded.encode([one.samples for one in heard]))
         if run:
-            seconds["decode"].append(took_decode)
-            seconds["encode"].append(took_encode)
+            seconds["decode"].append(decoded - start)
+            seconds["encode"].append(encoded - decoded)
         on_progress(Progress("bench", run, repeats))
     medians = {stage: statistics.median(times) for stage, times in seconds.items()}
     whole = sum(medians.values())
@@ -63,9 +63,3 @@ def bench_encode(encoder: str, tracks: int, repeats: int, *, device: str, on_pro
             for stage, took in {**medians, "together": whole}.items()
         ],
     }
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result

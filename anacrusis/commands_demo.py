@@ -90,8 +90,8 @@ def _ask(home: Path, cold: list[Release]) -> list[dict[str, Any]]:
     from grpc_service.client import Client
 
     answers = []
-    with running_server(home) as address, Client(address) as client:
-        say(f"a server listens on {address}")
+    with running_server(home) as server, Client(server.address) as client:
+        say(f"a server listens on {server.address}")
         for release in cold:
             taken = client.ingest(
                 release.track_id,

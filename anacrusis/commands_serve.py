@@ -29,8 +29,8 @@ def serve(
     """Serve the home folder over gRPC until SIGTERM or SIGINT; then finish what is in progress and stop."""
     from grpc_service.server import run_server
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    options = replace(shared(context).settings.server, **given)
+    options = shared(context).settings.server
+    options = replace(options, host=options.host if host is None else host, port=options.port if port is None else port)
     with shared(context).open_engine(home, create=True) as engine:
         engine.warm_up()
 

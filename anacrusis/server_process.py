@@ -8,13 +8,30 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 STOP_TIMEOUT_S = 30.0
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that takes calls.
+
+    Attributes
+    ----------
+    address : str
+        ``127.0.0.1:PORT``.
+    process : subprocess.Popen
+        Its handle.
+    """
+
+    address: str
+    process: subprocess.Popen[str]
+
+
 @contextmanager
-def running_server(home: Path, *arguments: str) -> Iterator[str]:
+def running_server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
     """Run ``anacrusis serve`` on a free loopback port.
 
     Parameters
@@ -26,8 +43,8 @@ def running_server(home: Path, *arguments: str) -> Iterator[str]:
 
     Yields
     ------
-    str
-        Its address, ``127.0.0.1:PORT``, once it takes calls.
+    ServerProcess
+        Once it takes calls; it is told to stop (SIGTERM) when the block ends.
 
     Raises
     ------
@@ -38,7 +55,7 @@ def running_server(home: Path, *arguments: str) -> Iterator[str]:
     command += ["--host", "127.0.0.1", "--port", "0", "--json", "-", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
-            yield _address(process)
+            yield ServerProcess(_address(process), process)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

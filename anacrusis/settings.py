@@ -2,7 +2,8 @@
 
 Precedence, highest first: command-line options, ``ANACRUSIS_*`` variables, the TOML file named by ``--config`` or
 ``ANACRUSIS_CONFIG``, the defaults below. A section's key is written with two underscores in the environment:
-``ANACRUSIS_SERVER__PORT=50051``; several folders are joined by colons. An unknown key or a wrong value is an error, never ignored.
+``ANACRUSIS_SERVER__PORT=50051``; several folders are joined by colons.
+An unknown key or a wrong value is an error, never ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAX_CONFIG_BYTES = 1 << 20
 
 # The sections are the rooms' own option classes, so that a limit is written down, explained and checked once.
 for _section in (AudioLimits, ServerOptions):
-    _section.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    setattr(_section, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010  # pydantic's hook, unknown to mypy
 
 
 class SettingsError(Exception):

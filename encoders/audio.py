@@ -58,6 +58,11 @@ class AudioLimits:
         A track whose highest peak is not above this, in dB relative to full scale, counts as silent.
     max_peak : float
         Largest sample magnitude where 1.0 is full scale. Beyond it a float file holds integers or garbage.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a limit that nothing could meet; `field` names it.
     """
 
     max_bytes: int = 256 * MEBIBYTE
@@ -68,6 +73,22 @@ class AudioLimits:
     max_channels: int = 2
     silence_peak_dbfs: float = -80.0
     max_peak: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_duration_s", "max_sample_rate_hz", "max_channels", "max_peak"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidOptionError(f"{name} is {getattr(self, name)!r}; it must be a number above 0", field=name)
+        for least, most in (("min_duration_s", "max_duration_s"), ("min_sample_rate_hz", "max_sample_rate_hz")):
+            if not 0 <= getattr(self, least) <= getattr(self, most):
+                raise InvalidOptionError(
+                    f"{least} is {getattr(self, least)!r}; it must lie between 0 and {most}, {getattr(self, most)!r}",
+                    field=least,
+                )
+        if not self.silence_peak_dbfs < 0:
+            raise InvalidOptionError(
+                f"silence_peak_dbfs is {self.silence_peak_dbfs!r}; it must lie below 0, which is full scale",
+                field="silence_peak_dbfs",
+            )
 
 
 @dataclass(frozen=True)

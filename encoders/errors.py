@@ -74,7 +74,7 @@ class InvalidWaveformError(EncoderError):
     default_field = "waveforms"
 
 
-class InvalidOptionError(EncoderError):
+class InvalidOptionError(EncoderError, ValueError):
     """An option lies outside its range; `field` names it."""
 
     reason = "OPTION_INVALID"

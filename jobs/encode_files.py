@@ -111,8 +111,8 @@ def encode_files(
     report.audio_s = clock.audio_s
     report.stage_s = {stage: clock.stage_s[stage] for stage in ("decode", "encode")}
     arrays = {"audio": pa.array(columns.pop("audio"), pa.string())}
-    for name, rows in columns.items():
-        arrays[name] = _fixed_size_list(pa, rows, encoder.dim)
+    for name, vectors in columns.items():
+        arrays[name] = _fixed_size_list(pa, vectors, encoder.dim)
     unfinished = out.with_name(f".{out.name}.unfinished")
     out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(arrays).replace_schema_metadata({"encoder_id": encoder.encoder_id}), unfinished)

@@ -113,6 +113,7 @@ class Engine:
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
+        self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
         self._projectors = Projectors(store, home, device=device)
@@ -173,6 +174,10 @@ class Engine:
 
     def close(self) -> None:
         """Finish the commits under way and let go of the home folder; more than once does no harm."""
+        with self._loading:
+            if self._closed:
+                return
+            self._closed = True
         self.searcher.close()
         self.store.close()
 

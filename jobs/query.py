@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import (
-    MAX_K,
     Filters,
     Hits,
     InvalidQueryError,
@@ -120,33 +119,44 @@ class Neighbors:
                 alike[query.k, query.filters, query.max_per_artist].append(number)
             except (StoreError, JobError) as error:
                 answers[number] = error
-        for (k, filters, max_per_artist), numbers in alike.items():
-            try:
-                result = view.search(
-                    np.stack([vectors[number] for number in numbers]),
-                    k,
-                    filters=filters,
-                    exclude=[_own_id(queries[number]) for number in numbers],
-                    max_per_artist=max_per_artist,
-                )
-            except StoreError as error:
-                answers |= dict.fromkeys(numbers, error)
-                continue
-            for number, hits in zip(numbers, result.hits, strict=True):
-                answers[number] = Answer(result.space_id, result.snapshot_id, [hits])
+        for numbers in alike.values():
+            answers |= self._search_alike(view, queries, vectors, numbers)
         return [answers[number] for number in range(len(queries))]
 
+    def _search_alike(
+        self,
+        view: SearchView,
+        queries: Sequence[Query],
+        vectors: dict[int, NDArray[np.float32]],
+        numbers: list[int],
+    ) -> dict[int, Answer | StoreError | JobError]:
+        """Search for queries that differ in nothing but their vectors; a wrong vector spoils no other."""
+        first = queries[numbers[0]]
+        try:
+            result = view.search(
+                np.stack([vectors[number] for number in numbers]),
+                first.k,
+                filters=first.filters,
+                exclude=[_own_id(queries[number]) for number in numbers],
+                max_per_artist=first.max_per_artist,
+            )
+        except StoreError as error:
+            if len(numbers) == 1:
+                return {numbers[0]: error}
+            alone = [self._search_alike(view, queries, vectors, [number]) for number in numbers]
+            return {number: answer for one in alone for number, answer in one.items()}
+        return {
+            number: Answer(result.space_id, result.snapshot_id, [hits])
+            for number, hits in zip(numbers, result.hits, strict=True)
+        }
+
     def _query_vector(self, view: SearchView, query: Query) -> NDArray[np.float32]:
-        """Check a query and look its vector up, so that a wrong one spoils no other of its batch."""
+        """Look a query's vector up; what it looks like inside is for the search to check."""
         if sum(part is not None for part in (query.track_id, query.vector, query.user_id)) != 1:
             raise InvalidQueryError(
                 "A query needs exactly one of track_id, vector and user_id.",
                 reason="QUERY_INVALID",
                 field="query",
-            )
-        if not 1 <= query.k <= MAX_K:
-            raise InvalidQueryError(
-                f"k is {query.k}; ask for 1 to {MAX_K} neighbours.", reason="K_OUT_OF_RANGE", field="k"
             )
         if query.space_id and query.space_id != view.space_id:
             raise SpaceMismatchError(query.space_id, view.space_id)
@@ -160,7 +170,7 @@ class Neighbors:
                     "import the space with its user factors, or send the user's vector.",
                     field="user_id",
                 )
-            vector = rows[0]
+            vector: NDArray[np.float32] = rows[0]
         else:
             vector = np.asarray(query.vector, dtype=np.float32)
         if vector.shape != (view.dim,):
@@ -168,14 +178,13 @@ class Neighbors:
                 f"The vector has shape {vector.shape}; space {view.space_id!r} has {view.dim} dimensions.",
                 field="vector",
             )
-        if not np.isfinite(vector).all():
-            raise InvalidVectorError("The vector holds a NaN or an infinity; send finite numbers only.", field="vector")
         return vector
 
     def _track_vector(self, view: SearchView, track_id: str) -> NDArray[np.float32]:
         found, rows = view.vectors([track_id])
         if found[0]:
-            return rows[0]
+            vector: NDArray[np.float32] = rows[0]
+            return vector
         raise unplaced(self._store, track_id, view.space_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jobs.models import keep_model
 from jobs.progress import OnProgress, Progress, silent
@@ -12,6 +12,7 @@ from jobs.projector import warm_tracks
 
 if TYPE_CHECKING:
     from artist_transfer import EpochReport, TransferModel
+    from artist_transfer.options import Method
     from jobs.engine import Engine
 
 
@@ -53,14 +54,15 @@ def train_space(
     from artist_transfer import FitOptions, NotEnoughTracksError, fit
 
     options = FitOptions(  # checked before anything is read
-        seed=seed, max_epochs=max_epochs, patience=patience, method=method, device=engine.device
+        seed=seed, max_epochs=max_epochs, patience=patience, method=cast("Method", method), device=engine.device
     )
     space = engine.find_space(space_id)
     warm = warm_tracks(engine.store, space.space_id, engine.encoder.encoder_id)
     if warm is None:
         raise NotEnoughTracksError(
             f"No track of space {space.space_id!r} has a content vector of {engine.encoder.encoder_id}; "
-            "ingest the audio of its tracks first (`anacrusis ingest`)."
+            "ingest the audio of its tracks first (`anacrusis ingest`).",
+            reason="NOT_ENOUGH_TRACKS",
         )
 
     def on_epoch(epoch: EpochReport) -> None:
