@@ -15,9 +15,9 @@ from encoders.folding import fold
 from encoders.musicnn import OUTPUT_WIDTHS, MusiCNN
 from encoders.windows import (
     Window,
-    check_batch_windows,
     check_waveforms,
     mean_over_windows,
+    resolve_batch_windows,
     resolve_device,
 )
 
@@ -37,7 +37,6 @@ WEIGHTS = {
 }
 CONTENT_OUTPUT = "mean_pool"  # the content vector: the mean over a track's windows of this output
 POOLING = f"mean of {CONTENT_OUTPUT}"
-DEFAULT_BATCH_WINDOWS = 16
 ID_DIGITS = 8  # hexadecimal digits of the hash in an encoder id
 
 
@@ -97,8 +96,8 @@ class MusicnnEncoder:
         "musicnn-msd" (trained on the Million Song Dataset) or "musicnn-mtt" (MagnaTagATune).
     device : str
         See `resolve_device`.
-    batch_windows : int
-        Windows that go through the network at once; 16 take about 100 MB on a CPU.
+    batch_windows : int, optional
+        Windows that go through the network at once; see `resolve_batch_windows`.
 
     Raises
     ------
@@ -108,10 +107,9 @@ class MusicnnEncoder:
         An option is outside its range.
     """
 
-    def __init__(self, name: str, *, device: str = "auto", batch_windows: int = DEFAULT_BATCH_WINDOWS) -> None:
-        check_batch_windows(batch_windows)
+    def __init__(self, name: str, *, device: str = "auto", batch_windows: int | None = None) -> None:
         self._device = resolve_device(device)
-        self._batch_windows = batch_windows
+        self._batch_windows = resolve_batch_windows(batch_windows, self._device)
         model, sha256 = load_musicnn(name)
         self._network = fold(model).to(self._device)
         self._log_mel = frontend.LogMel().to(self._device)

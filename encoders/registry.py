@@ -6,12 +6,9 @@ from encoders.protocol import Encoder
 MUSICNN_NAMES = ("musicnn-msd", "musicnn-mtt")
 TRANSFORMERS_PREFIX = "transformers:"
 DEFAULT_ENCODER = MUSICNN_NAMES[0]
-DEFAULT_BATCH_WINDOWS = 16
 
 
-def load_encoder(
-    name: str = DEFAULT_ENCODER, *, device: str = "auto", batch_windows: int = DEFAULT_BATCH_WINDOWS
-) -> Encoder:
+def load_encoder(name: str = DEFAULT_ENCODER, *, device: str = "auto", batch_windows: int | None = None) -> Encoder:
     """Load an encoder.
 
     Parameters
@@ -20,8 +17,8 @@ def load_encoder(
         "musicnn-msd" (the default), "musicnn-mtt", or "transformers:SOURCE" where SOURCE is a local folder or a hub id.
     device : str
         "auto" (CUDA where there is a device, else the CPU), "cpu", "cuda" or "cuda:N".
-    batch_windows : int
-        Windows that go through the network at once, at least 1.
+    batch_windows : int, optional
+        Windows that go through the network at once, at least 1. By default what suits the device.
 
     Returns
     -------

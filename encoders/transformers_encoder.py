@@ -25,9 +25,9 @@ from encoders.errors import EncoderFileError
 from encoders.transformers_kinds import KINDS, Kind
 from encoders.windows import (
     Window,
-    check_batch_windows,
     check_waveforms,
     mean_over_windows,
+    resolve_batch_windows,
     resolve_device,
 )
 
@@ -54,8 +54,8 @@ class TransformersEncoder:
         A local folder (then nothing is fetched) or a hub id.
     device : str
         See `resolve_device`.
-    batch_windows : int
-        Windows that go through the network at once.
+    batch_windows : int, optional
+        Windows that go through the network at once; see `resolve_batch_windows`.
 
     Raises
     ------
@@ -65,10 +65,9 @@ class TransformersEncoder:
         An option is outside its range.
     """
 
-    def __init__(self, source: str, *, device: str = "auto", batch_windows: int = 16) -> None:
-        check_batch_windows(batch_windows)
+    def __init__(self, source: str, *, device: str = "auto", batch_windows: int | None = None) -> None:
         self._device = resolve_device(device)
-        self._batch_windows = batch_windows
+        self._batch_windows = resolve_batch_windows(batch_windows, self._device)
         local = Path(source).is_dir()
         config = _read_config(source, local=local)
         self._kind = _kind_of(source, config)
