@@ -129,6 +129,8 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
         first_line = (str(error).splitlines() or ["unknown error"])[0]
         raise FactorsError(f"{path} is no readable Parquet file: {first_line}") from None
     ids, column = table.column(id_column), table.column("vector").combine_chunks()
+    if not len(ids):
+        return [], np.empty((0, 0))
     if ids.null_count or column.null_count:
         raise FactorsError(f"{path} has {ids.null_count} empty ids and {column.null_count} empty vectors.")
     if not (
@@ -139,11 +141,11 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
     if lengths.size > 1:
         raise FactorsError(f"{path}: vectors of {lengths[0]} and of {lengths[-1]} dimensions stand side by side.")
     try:
-        flat = column.flatten().cast(pa.float64() if len(ids) == 0 else pa.float32(), safe=False)
+        flat = column.flatten().cast(pa.float32(), safe=False)
     except pa.ArrowException:
         raise FactorsError(f"{path}: the vectors hold {column.type.value_type}, which are not numbers.") from None
     values = flat.to_numpy(zero_copy_only=False)
-    return [str(one) for one in ids.to_pylist()], values.reshape(len(ids), -1) if len(ids) else np.empty((0, 0))
+    return [str(one) for one in ids.to_pylist()], values.reshape(len(ids), -1)
 
 
 def _read_npy(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:

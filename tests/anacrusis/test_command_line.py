@@ -55,7 +55,8 @@ def write_manifest(folder: Path, rows: list[dict[str, str]]) -> Path:
 
 def write_factors(folder: Path, vectors: np.ndarray, ids: list[str], name: str = "factors.parquet") -> Path:
     path = folder / name
-    pq.write_table(pa.table({"track_id": ids, "vector": list(vectors)}), path)
+    columns = {"track_id": pa.array(ids, pa.string()), "vector": pa.array(list(vectors), pa.list_(pa.float32()))}
+    pq.write_table(pa.table(columns), path)
     return path
 
 
