@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPACE_ID = "wesnoth-playlists"
 METHOD_NAMES = {
-    "transfer": "the fitted transfer",
+    "acarec": "attention network",
     "artist_mean": "artist mean",
     "audio_only": "audio alone",
     "chance": "chance",
@@ -167,8 +167,13 @@ def _show(result: dict[str, Any]) -> None:
         "How much of what the true vector finds does the projected one find? (every warm track in turn as cold)",
         ("method", "#overlap@10", "#standard error", "#tracks"),
         [
-            (METHOD_NAMES[method], figure["mean"], figure["standard_error"], figure["tracks"])
+            (
+                METHOD_NAMES[method] + (" *" if method == result["method"] else ""),
+                figure["mean"],
+                figure["standard_error"],
+                figure["tracks"],
+            )
             for method, figure in result["overlap_at_10"].items()
         ],
     )
-    print(f"\n{result['why']}")
+    print(f"* serves here. {result['why']}")

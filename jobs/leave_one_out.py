@@ -13,7 +13,7 @@ from jobs.progress import OnProgress, Progress, silent
 if TYPE_CHECKING:
     from artist_transfer import FitOptions, WarmTracks
 
-METHODS = ("transfer", "artist_mean", "audio_only")
+METHODS = ("acarec", "artist_mean", "audio_only")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def leave_one_out(
     warm : WarmTracks
         n tracks; the transfer is fitted n times, so this is for small spaces.
     options : FitOptions
-        Of each fit.
+        Of each fit; its method is left aside.
     cosine : bool
         Whether the space compares by cosine instead of the inner product.
     k : int
@@ -55,9 +55,9 @@ def leave_one_out(
     Returns
     -------
     dict of str to OverlapFigure
-        ``transfer`` (as fitted, whatever method it chose), ``artist_mean`` (audio alone where the artist has nothing
-        else), ``audio_only`` (as if every artist were new), and ``chance``: what k tracks drawn blindly from the
-        n - 1 others find.
+        ``acarec`` (the attention network, even where a fit would not let it serve) and ``artist_mean``, both from
+        audio alone where the artist has nothing else; ``audio_only`` (as if every artist were new); and ``chance``:
+        what k tracks drawn blindly from the n - 1 others find.
     """
     from dataclasses import replace
 
@@ -70,7 +70,7 @@ def leave_one_out(
         catalogue = Catalogue(others)
         mean_model = fit(others, replace(options, method="artist_mean"))
         projected = {
-            "transfer": fit(others, options).project(target, catalogue),
+            "acarec": fit(others, replace(options, method="acarec")).project(target, catalogue),
             "artist_mean": mean_model.project(target, catalogue),
             "audio_only": mean_model.project(replace(target, credits=Credits.from_lists([[]])), catalogue),
         }

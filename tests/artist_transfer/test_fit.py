@@ -161,7 +161,7 @@ def test_one_track_is_a_space_too():
 
 def test_a_network_that_learned_nothing_does_not_serve():
     """Nothing here can be learned from content or catalogue but the artist's place."""
-    tracks = clusters(artists=30, tracks_each=6, offset=0.0, noise=0.5)
+    tracks = clusters(artists=40, tracks_each=6, offset=0.0, noise=0.5)
     model = fit(tracks, dataclasses.replace(QUICK, max_epochs=3))
     assert model.method == "artist_mean"
     assert "not clearly better" in model.why
