@@ -1,0 +1,1 @@
+"""Scripts that produce figures; each says in its first lines how to run it."""

@@ -1,7 +1,7 @@
 """Reading a manifest: the list of tracks that a user wants to ingest.
 
 CSV, JSON Lines and Parquet hold the same columns: ``track_id``, ``artist_ids`` and ``audio`` are needed;
-``title``, ``release_date`` (or ``date``), ``roles``, ``label``, ``markets`` and ``isrc`` are taken where they
+``title``, ``release_date``, ``roles``, ``label``, ``markets`` and ``isrc`` are taken where they
 are there; further columns are left alone. In CSV a list is joined by ``;``. A wrong row never spoils the
 others: it comes back as a `RefusedRow` with its line and a sentence.
 """
@@ -189,8 +189,6 @@ def _require_columns(path: Path, columns: Any) -> None:
 
 def _release(fields: Mapping[str, Any], folder: Path) -> Release:
     date = fields.get("release_date")
-    if date is None or date == "":
-        date = fields.get("date")
     audio = _text(fields, "audio")
     if not audio:
         raise ReleaseError("The row names no audio file.", field="audio")
