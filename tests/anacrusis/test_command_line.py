@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import DIM, audio_bytes, warm_factors, warm_releases
 from hostile_audio import HOSTILE
+from made_catalogue import DIM, audio_bytes, warm_factors, warm_releases
 
 from anacrusis.cli import main
 

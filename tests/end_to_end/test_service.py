@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from conftest import SPACE_ID, audio_bytes
 from hostile_audio import HOSTILE
+from made_catalogue import SPACE_ID, audio_bytes
 
 from anacrusis.server_process import ServerProcess, running_server
 from grpc_service.client import Client

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SPACE_ID, audio_bytes, release, warm_factors, warm_releases
+from made_catalogue import SPACE_ID, audio_bytes, release, warm_factors, warm_releases
 
 from encoders import AudioEmptyError, AudioLimits, AudioTooLongError
 from index import Filters, Tier, WithdrawnTrackError, WriteBatch
