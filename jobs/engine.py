@@ -25,7 +25,7 @@ from index import (
     WriteBatch,
 )
 from jobs.gate import Gate
-from jobs.ingest import Ingester, IngestOutcome
+from jobs.ingest import Ingester, IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projectors
 from jobs.query import Answer, Neighbors, Query, unplaced
@@ -267,7 +267,7 @@ class Engine:
             view.space_id,
             view.snapshot_id,
             [
-                found[track_id]
+                without_tracks(found[track_id], withdrawn)
                 if track_id in found and track_id not in withdrawn
                 else unplaced(self.store, track_id, view.space_id)
                 for track_id in track_ids
@@ -406,7 +406,7 @@ class Engine:
             snapshot_id=snapshot.snapshot_id,
             model_id=projector.model.model_id if projector is not None else "",
             method=projector.model.method if projector is not None else "",
-            why=projector.model.why
+            why=projector.why
             if projector is not None
             else f"No track of space {space.space_id!r} has been heard, so that nothing could be projected.",
             projected=projected,

@@ -12,7 +12,7 @@ import enum
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -358,7 +358,18 @@ class Ingester:
             with clock.time("write"):
                 self._store.commit(WriteBatch(fresh={view.space_id: rows}))  # the searcher hears of every commit
         placed |= {row.track_id: row for row in rows}
-        return {track_id: _served(row, view.space_id, view.snapshot_id) for track_id, row in placed.items()}
+        withdrawn = self._store.withdrawn()
+        return {
+            track_id: _served(without_tracks(row, withdrawn), view.space_id, view.snapshot_id)
+            for track_id, row in placed.items()
+            if track_id not in withdrawn
+        }
+
+
+def without_tracks(row: ServedVector, withdrawn: Collection[str]) -> ServedVector:
+    """Leave withdrawn tracks out of what a vector leaned on: they are in no answer, not even as an explanation."""
+    kept = tuple((track_id, weight) for track_id, weight in row.leaned_on if track_id not in withdrawn)
+    return row if len(kept) == len(row.leaned_on) else replace(row, leaned_on=kept)
 
 
 def _identity(record: TrackRecord) -> TrackRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,10 +94,18 @@ class Projector:
     model : TransferModel
     catalogue : Catalogue
         All warm tracks of the space that have been heard.
+    why : str
+        One sentence: why this model serves.
     """
 
     model: TransferModel
     catalogue: Catalogue
+    why: str
+
+    def reads(self, track_ids: Collection[str]) -> bool:
+        """Return whether one of some tracks is in the catalogue."""
+        wanted = np.array(sorted(track_ids), dtype=np.str_)
+        return bool(wanted.size and (self.catalogue.rows_of(wanted) >= 0).any())
 
     def project(self, records: Sequence[TrackRecord], content: NDArray[np.float32]) -> list[ServedVector]:
         """Predict where cold tracks belong.
@@ -151,18 +159,20 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
     if warm is None:
         return None
     model = newest_model(home, space_id, device=device)
-    if model is not None and model.encoder_id != encoder_id:
-        logger.warning(
-            "the transfer %s of space %s was fitted on %s, not on %s: the artist mean serves until `train` is run",
-            model.model_id,
-            space_id,
-            model.encoder_id,
-            encoder_id,
-        )
-        model = None
+    if model is not None and model.encoder_id == encoder_id:
+        return Projector(model, Catalogue(warm), model.why)
     if model is None:
-        model = fit(warm, FitOptions(method="artist_mean", device=device))
-    return Projector(model, Catalogue(warm))
+        why = (
+            f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
+        )
+    else:
+        why = (
+            f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
+            f"{model.encoder_id}, not of {encoder_id}; `anacrusis train` fits another."
+        )
+        logger.warning(why)
+    fallback = fit(warm, FitOptions(method="artist_mean", device=device))
+    return Projector(fallback, Catalogue(warm), why)
 
 
 class Projectors:
@@ -177,7 +187,7 @@ class Projectors:
     Notes
     -----
     Rebuilding reads the whole catalogue, so it happens when a snapshot was published (a new training, a new fit) or
-    when a warm track was heard for the first time, and then only once a cold track needs it.
+    when a warm track was heard for the first time or withdrawn, and then only once a cold track needs it.
     """
 
     def __init__(self, store: Store, home: Path, *, device: str) -> None:
@@ -187,6 +197,7 @@ class Projectors:
         self._lock = threading.Lock()
         self._key: tuple[str, str] | None = None
         self._projector: Projector | None = None
+        self._withdrawn: frozenset[str] = frozenset()
 
     def get(self, space_id: str, encoder_id: str) -> Projector | None:
         """Return the projector of a space, built at the first call.
@@ -201,7 +212,9 @@ class Projectors:
             None when the space has no warm track that was heard by this encoder.
         """
         with self._lock:
-            if self._key != (space_id, encoder_id):
+            withdrawn = self._store.withdrawn()
+            newly, self._withdrawn = withdrawn - self._withdrawn, withdrawn
+            if self._key != (space_id, encoder_id) or (self._projector and self._projector.reads(newly)):
                 self._projector = build_projector(self._store, self._home, space_id, encoder_id, device=self._device)
                 self._key = (space_id, encoder_id)
             return self._projector

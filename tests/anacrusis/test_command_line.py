@@ -240,3 +240,25 @@ def test_a_folder_that_is_no_home_is_named(anacrusis: CommandLine, tmp_path: Pat
     assert "nowhere" in anacrusis.err
     assert anacrusis("neighbors", "--track", "x") == 2
     assert "--home" in anacrusis.err
+
+
+def test_the_encoder_bench_reports_each_stage(anacrusis: CommandLine) -> None:
+    result = anacrusis.json("bench", "encode", "--tracks", 1, "--repeats", 1)
+    assert [stage["stage"] for stage in result["stages"]] == ["decode", "encode", "together"]  # type: ignore[attr-defined]
+    assert result["audio_s"] == pytest.approx(30.0, abs=0.1)
+    assert anacrusis("bench", "encode", "--tracks", 1, "--repeats", 1) == 0
+    assert "times real time" in anacrusis.out
+
+
+def test_training_says_what_serves_and_why(anacrusis: CommandLine, home: Path) -> None:
+    before = anacrusis.json("--home", home, "refresh")
+    assert "no transfer was fitted" in str(before["why"])
+    trained = anacrusis.json("--home", home, "train")
+    assert (trained["method"], trained["space_id"]) == ("artist_mean", "space-1")
+    assert "only 12 warm tracks" in str(trained["why"])
+    assert anacrusis.json("--home", home, "refresh")["why"] == trained["why"]
+    forced = anacrusis.json("--home", home, "train", "--method", "acarec", "--max-epochs", 2, "--seed", 1)
+    assert forced["method"] == "acarec"
+    assert anacrusis("--home", home, "train", "--method", "magic") == 2
+    assert anacrusis("--home", home, "train", "--space", "nowhere") == 2
+    assert "SPACE_NOT_FOUND" in anacrusis.err

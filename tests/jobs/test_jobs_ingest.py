@@ -121,10 +121,17 @@ def test_a_withdrawn_track_is_in_no_answer_and_is_not_taken_in_again(engine: Eng
     assert not {"new", "ada-1"} & set(hits(engine))
     (outcome,) = engine.ingest([release()])
     assert isinstance(outcome.error, WithdrawnTrackError)
+    (other,) = engine.ingest([release("other")])
+    assert {track_id for track_id, _ in other.leaned_on} == {"ada-0", "ada-2"}
     engine.refresh()
     assert not {"new", "ada-1"} & set(hits(engine))
-    (other,) = engine.ingest([release("other")])
-    assert "ada-1" not in {track_id for track_id, _ in other.leaned_on}
+
+
+def test_a_withdrawn_track_is_not_even_in_an_explanation(engine: Engine) -> None:
+    engine.ingest([release()])
+    engine.withdraw(["ada-1"])
+    (embedding,) = engine.embeddings(["new"]).embeddings
+    assert {track_id for track_id, _ in embedding.leaned_on} == {"ada-0", "ada-2"}  # type: ignore[union-attr]
 
 
 def test_tracks_ingested_before_any_space_are_served_once_one_is_published(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The demo keeps what it promises: the whole way, on the bundled music."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import Engine, Query
+
+
+def test_the_demo_places_the_cold_tracks_and_measures_itself(tmp_path: Path) -> None:
+    home, report = tmp_path / "home", tmp_path / "demo.json"
+    command = [sys.executable, "-m", "anacrusis", "demo", "--keep", str(home), "--json", str(report)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(report.read_text())
+    assert result["tracks_heard"] == 34
+    assert {one["track_id"] for one in result["releases"]} == {"frantic-old", "return_to_wesnoth"}
+    for one in result["releases"]:
+        assert (one["state"], one["tier"], len(one["neighbors"])) == ("created", "artist_transfer", 10)
+        assert sum(one["leaned_on"].values()) == pytest.approx(1.0, abs=1e-5)
+        assert one["title"] in done.stdout
+    figures = result["overlap_at_10"]
+    assert list(figures) == ["acarec", "artist_mean", "audio_only", "chance"]
+    assert all(figure["tracks"] == 34 for figure in figures.values())
+    assert figures["chance"]["mean"] == pytest.approx(10 / 33)
+    assert figures["audio_only"]["mean"] > figures["chance"]["mean"]
+    with Engine.open(home) as engine:
+        hits = engine.ask(Query(track_id="sad", k=100)).hits[0]
+        assert {"frantic-old", "return_to_wesnoth"} <= set(hits.track_ids)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
