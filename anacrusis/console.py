@@ -130,7 +130,7 @@ def report(json_to: Path | None, result: Mapping[str, Any]) -> bool:
         return False
     text = json.dumps(result, indent=2, ensure_ascii=False, default=str, allow_nan=False)
     if str(json_to) == "-":
-        print(text)
+        print(text, flush=True)  # a waiting parent process reads it from a pipe
         return True
     try:
         json_to.write_text(text + "\n", encoding="utf-8")

@@ -120,6 +120,21 @@ class StageClock:
             self.audio_s += duration_s
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the store holds of some tracks.
+
+    Attributes
+    ----------
+    records : dict of str to TrackRecord
+    heard : frozenset of str
+        Those with a content vector of the encoder in use.
+    """
+
+    records: dict[str, TrackRecord]
+    heard: frozenset[str]
+
+
 @dataclass
 class Prepared:
     """A release that was read, hashed and, where needed, decoded.
@@ -214,7 +229,8 @@ class Ingester:
         """
         clock = clock or StageClock()
         with self.holding({release.track_id for release in releases}):
-            return self.complete([self.prepare(release, clock) for release in releases], clock)
+            known = self.look_up([release.track_id for release in releases])
+            return self.complete([self.prepare(release, known, clock) for release in releases], clock)
 
     @contextmanager
     def holding(self, track_ids: set[str]) -> Iterator[None]:
@@ -229,12 +245,20 @@ class Ingester:
                 self._in_hand -= track_ids
                 self._released.notify_all()
 
-    def prepare(self, release: Release, clock: StageClock) -> Prepared:
+    def look_up(self, track_ids: Sequence[str]) -> Known:
+        """Find what the store holds of some tracks: many in one look-up, because each reads the tables' key columns."""
+        records = {record.track_id: record for record in self._store.tracks(track_ids)}
+        heard = self._store.content(self._encoder().encoder_id, list(records))[0] if records else []
+        return Known(records, frozenset(heard))
+
+    def prepare(self, release: Release, known: Known, clock: StageClock) -> Prepared:
         """Read, hash and decode one release.
 
         Parameters
         ----------
         release : Release
+        known : Known
+            What `look_up` found while the track was held.
         clock : StageClock
 
         Returns
@@ -252,15 +276,15 @@ class Ingester:
             with clock.time("read"):
                 audio = self._read(release)
                 record = release.record(hashlib.sha256(audio).hexdigest())
-                known = self._store.track(release.track_id)
+            before = known.records.get(release.track_id)
             waveform = None
-            if known is None or known.audio_sha256 != record.audio_sha256 or not self._is_heard(release.track_id):
+            if before is None or before.audio_sha256 != record.audio_sha256 or before.track_id not in known.heard:
                 with clock.time("decode"):
                     waveform = decode_audio(audio, sample_rate_hz=self._encoder().sample_rate_hz, limits=self._limits)
                 clock.hear(waveform.duration_s)
         except (EncoderError, StoreError, JobError) as error:
             return Prepared(release, error=error)
-        return Prepared(release, record, known, waveform)
+        return Prepared(release, record, before, waveform)
 
     def complete(self, prepared: Sequence[Prepared], clock: StageClock) -> list[IngestOutcome]:
         """Encode, project, commit and serve what was prepared.
@@ -300,10 +324,6 @@ class Ingester:
                 f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
                 field="audio",
             ) from None
-
-    def _is_heard(self, track_id: str) -> bool:
-        found, _ = self._store.content(self._encoder().encoder_id, [track_id])
-        return len(found) > 0
 
     def _fill_content(self, work: Sequence[_Work], clock: StageClock) -> None:
         """Give every release its content vector: from its waveform where it was decoded, else from the store."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from index import Tier
-from jobs.ingest import IngestOutcome, IngestState, Prepared, StageClock
+from jobs.ingest import IngestOutcome, IngestState, Known, Prepared, StageClock
 from jobs.manifest import Manifest, RefusedRow
 from jobs.progress import OnProgress, Progress, silent
 from jobs.release import Release
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GROUP_TRACKS = 16  # tracks encoded and committed together; beyond that neither gets faster
 GROUP_AUDIO_S = 1800.0  # ... and at most so many seconds of music, 115 MB of samples at 16 kHz
+LOOK_UP_TRACKS = 1024
 DECODE_THREADS = 2  # decoding keeps up with the encoder on two cores; with a GPU it is what to raise
 
 
@@ -131,12 +132,12 @@ def _groups(engine: Engine, releases: list[Release], clock: StageClock) -> Itera
     """Decode ahead on threads of their own, and hand out groups in order."""
     with ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode") as pool:
         waiting: deque[Future[Prepared]] = deque()
-        remaining = iter(releases)
+        remaining = _looked_up(engine, releases)
         group = _Group()
         try:
             while True:
-                while len(waiting) < GROUP_TRACKS and (release := next(remaining, None)) is not None:
-                    waiting.append(pool.submit(engine.ingester.prepare, release, clock))
+                while len(waiting) < GROUP_TRACKS and (following := next(remaining, None)) is not None:
+                    waiting.append(pool.submit(engine.ingester.prepare, *following, clock))
                 if not waiting:
                     break
                 group.add(waiting.popleft().result())
@@ -148,6 +149,15 @@ def _groups(engine: Engine, releases: list[Release], clock: StageClock) -> Itera
         finally:
             for future in waiting:  # an interrupted run does not decode the rest of the queue
                 future.cancel()
+
+
+def _looked_up(engine: Engine, releases: list[Release]) -> Iterator[tuple[Release, Known]]:
+    """Pair each release with what is known of it, looked up for many at once."""
+    for start in range(0, len(releases), LOOK_UP_TRACKS):
+        some = releases[start : start + LOOK_UP_TRACKS]
+        known = engine.ingester.look_up([release.track_id for release in some])
+        for release in some:
+            yield release, known
 
 
 def _note(outcomes: list[IngestOutcome]) -> str:

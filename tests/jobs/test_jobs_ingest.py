@@ -159,7 +159,7 @@ def test_tracks_cross_over_to_another_space_and_back(engine: Engine) -> None:
 def test_an_ingest_that_was_cut_off_before_its_projection_is_finished_at_the_next_start(home: Path) -> None:
     with Engine.open(home) as engine:
         # What a process leaves behind that ends between the two commits of an ingest.
-        prepared = engine.ingester.prepare(release(), StageClock())
+        prepared = engine.ingester.prepare(release(), engine.ingester.look_up(["new"]), StageClock())
         assert prepared.waveform is not None
         assert prepared.record is not None
         content = engine.encoder.encode([prepared.waveform.samples])[0]
