@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,37 @@ def test_a_refresh_streams_its_progress_and_publishes(client: Client) -> None:
     assert len(steps) > 1
     assert after.snapshot_id != before.snapshot_id
     assert "new" in found(client)
+
+
+def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published(server: ServerProcess) -> None:
+    audio = audio_bytes(330.0)
+    stop = threading.Event()
+    snapshots: list[str] = []
+
+    def publish() -> None:
+        with Client(server.address, timeout_s=60.0) as client:
+            while not stop.is_set():
+                list(client.refresh())
+                snapshots.append(client.status().snapshot_id)
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    try:
+        with Client(server.address, timeout_s=60.0) as client:
+            for number in range(25):
+                client.ingest(f"new-{number}", audio=audio, artist_ids=["ada"])
+                assert f"new-{number}" in found(client)
+                if number % 5 == 4:
+                    client.withdraw([f"new-{number}"])
+                    assert f"new-{number}" not in found(client)
+            stop.set()
+            publisher.join()
+            expected = {f"new-{number}" for number in range(25) if number % 5 != 4}
+            assert {track_id for track_id in found(client) if track_id.startswith("new")} == expected
+    finally:
+        stop.set()
+        publisher.join()
+    assert len(set(snapshots)) >= 2
 
 
 def test_a_stream_answers_good_and_bad_questions_alike(client: Client) -> None:
