@@ -29,13 +29,14 @@ test: install  ## The tests, under 10 minutes on two cores
 test-all: install  ## The slow ones too
 	$(BIN)/python -m pytest -m ""
 
-check: install  ## Lint, types, the layering of the rooms, the proto, and that generated code is current
+check: install  ## Lint, types, the layering of the rooms, the proto; that generated code and the README's figures are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/python -m grpc_service.generate --check
+	$(BIN)/python -m benchmarks.readme_results --check
 
 format: install  ## Let ruff put the source in order
 	$(BIN)/ruff check --fix .

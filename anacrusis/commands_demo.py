@@ -53,7 +53,7 @@ def demo(
         check = _check(context, home, seed, on_progress)
     result = {"space_id": SPACE_ID, **prepared, "releases": answers, "overlap_at_10": check}
     if not report(json_to, result):
-        _show(result)
+        show(result)
     if keep is not None:
         say(f"The home folder is {keep}; serve it with: anacrusis --home {keep} serve")
 
@@ -143,7 +143,14 @@ def _check(context: typer.Context, home: Path, seed: int, on_progress: OnProgres
     return {method: vars(figure) for method, figure in figures.items()}
 
 
-def _show(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any]) -> None:
+    """Print the demo's report as tables.
+
+    Parameters
+    ----------
+    result : dict
+        What ``demo --json`` writes.
+    """
     for release in result["releases"]:
         leaned_on = ", ".join(f"{track_id} {weight:.2f}" for track_id, weight in release["leaned_on"].items())
         table(

@@ -101,14 +101,17 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     rows : sequence of sequences
         The cells; floats are shown with three decimals.
     """
-    grid = Table(title=title or None, title_justify="left", title_style="bold")
+    # A pipe has no width of its own; 80 columns would fold titles that a log has room for.
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
+    if title:
+        console.print(title, style="bold")
+    grid = Table()
     for column in columns:
         right = column.startswith("#")
         grid.add_column(column.removeprefix("#"), justify="right" if right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    # A pipe has no width of its own; 80 columns would fold titles that a log has room for.
-    Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False).print(grid)
+    console.print(grid)
 
 
 def report(json_to: Path | None, result: Mapping[str, Any]) -> bool:
