@@ -32,6 +32,7 @@ TRACKS = pa.schema(
         pa.field("isrc", pa.string()),
         pa.field("audio_sha256", pa.string()),
         pa.field("audio_uri", pa.string()),
+        pa.field("basis", pa.string()),
         pa.field("updated_at", _TIME),
     ]
 )
@@ -101,6 +102,7 @@ def served_schema(dim: int) -> pa.Schema:
             pa.field("catalogue_size", pa.int32()),
             pa.field("leaned_on_ids", pa.list_(pa.string())),
             pa.field("leaned_on_weights", pa.list_(pa.float32())),
+            pa.field("basis", pa.string()),
             pa.field("fresh_version", pa.int64()),
         ]
     )
@@ -137,7 +139,7 @@ def tracks_table(tracks: Iterable[TrackRecord], now: datetime | None = None) -> 
 
 def track_records(table: pa.Table) -> list[TrackRecord]:
     """Read rows of `TRACKS` as records."""
-    columns = {name: table[name].to_pylist() for name in TRACKS.names if name != "updated_at"}
+    columns = {name: table[name].to_pylist() for name in TRACKS.names if name not in ("basis", "updated_at")}
     lists = ("artist_ids", "roles", "markets")
     records = []
     for values in zip(*columns.values(), strict=True):
@@ -173,6 +175,7 @@ def collaborative_table(space_id: str, ids: Sequence[str], vectors: Float32Array
         pa.array(np.zeros(n, dtype=np.int32)),
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.string())),
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.float32())),
+        pa.repeat(pa.scalar(""), n),
         pa.array(np.zeros(n, dtype=np.int64)),
     ]
     return pa.Table.from_arrays(columns, schema=served_schema(vectors.shape[1]))
@@ -193,6 +196,7 @@ def served_table(space_id: str, rows: Sequence[ServedVector], dim: int, fresh_ve
         pa.array([row.catalogue_size for row in rows], pa.int32()),
         pa.array([[track_id for track_id, _ in row.leaned_on] for row in rows], pa.list_(pa.string())),
         pa.array([[weight for _, weight in row.leaned_on] for row in rows], pa.list_(pa.float32())),
+        pa.array([row.basis for row in rows], pa.string()),
         pa.array([fresh_version] * len(rows), pa.int64()),
     ]
     return pa.Table.from_arrays(columns, schema=served_schema(dim))
@@ -246,8 +250,9 @@ class ServedRows:
     def records(self) -> list[ServedVector]:
         """Give the rows one by one."""
         vectors = self.vectors
-        names = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "leaned_on_ids", "leaned_on_weights")
-        rows = zip(*(self.table[name].to_pylist() for name in names), strict=True)
+        names = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "basis")
+        lists = ("leaned_on_ids", "leaned_on_weights")
+        rows = zip(*(self.table[name].to_pylist() for name in (*names, *lists)), strict=True)
         return [
             ServedVector(
                 track_id=track_id,
@@ -257,6 +262,7 @@ class ServedRows:
                 model_id=model_id,
                 catalogue_size=size,
                 leaned_on=tuple(zip(ids or (), weights or (), strict=True)),
+                basis=basis,
             )
-            for position, (track_id, tier, confidence, model_id, size, ids, weights) in enumerate(rows)
+            for position, (track_id, tier, confidence, model_id, size, basis, ids, weights) in enumerate(rows)
         ]

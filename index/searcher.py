@@ -53,9 +53,8 @@ class Searcher:
         self._device = choose_device(device)
         self._threads = threads
         self._state: SearchState | None = None
-        # Versions of the fresh and the tracks table up to which `sync` has adopted what others wrote.
-        self._seen_fresh = 0
-        self._seen_tracks = 0
+        # Versions of the fresh, the tracks and the withdrawn table up to which what others wrote is adopted.
+        self._seen = (0, 0, 0)
         self._syncing = threading.Lock()  # one sync at a time; may take long
         self._writing = threading.Lock()  # held to make a state from the newest one; short
         self._unsubscribe = store.subscribe(self._on_commit)
@@ -112,12 +111,12 @@ class Searcher:
     def sync(self) -> bool:
         """Adopt what was published, written or withdrawn, here or in other processes, since the last time.
 
-        Costs a fraction of a millisecond where nothing was.
+        Switches where another snapshot is published, else does what `catch_up` does.
 
         Returns
         -------
         bool
-            Whether the state was replaced.
+            Whether anything was new.
 
         Raises
         ------
@@ -132,6 +131,25 @@ class Searcher:
             if state is None or state.base.snapshot.snapshot_id != published.snapshot_id:
                 self._adopt(self._load(published))
                 return True
+            return self._catch_up()
+
+    def catch_up(self) -> bool:
+        """Adopt what was written or withdrawn since the last time, here or in other processes, in the served snapshot.
+
+        Never switches to another snapshot. Costs a fraction of a millisecond where nothing was written.
+
+        Returns
+        -------
+        bool
+            Whether the tracks, the withdrawn ids or the space's fresh rows were written to since the last time,
+            even where nothing of it concerns what is served: a new track is perhaps yet to be projected.
+
+        Raises
+        ------
+        DamagedHomeError
+            A table cannot be read; what was served before is served on.
+        """
+        with self._syncing:
             return self._catch_up()
 
     def _load(self, snapshot: SnapshotRecord) -> Base:
@@ -154,11 +172,7 @@ class Searcher:
         # From here on commits of this process wait until the new state is there: they must land in it.
         with self._writing:
             state = SearchState.of(base)
-            fresh, self._seen_fresh = self._fresh_since(base.space.space_id, base.snapshot.fresh_version)
-            tracks, self._seen_tracks = self._tracks_since(base.tracks_version)
-            self._state = state.updated(
-                vectors=fresh, tracks=tracks, withdrawn=self._store.withdrawn(), find_tracks=self._find_tracks
-            )
+            self._state, self._seen = self._advanced(state, base.snapshot.fresh_version, base.tracks_version)
         # The old base goes when the last search on it has returned: states hold their backend.
 
     def _catch_up(self) -> bool:
@@ -166,18 +180,20 @@ class Searcher:
             state = self._state
             if state is None:
                 return False
-            withdrawn = self._store.withdrawn()
-            seen = (self._seen_fresh, self._seen_tracks)
-            if withdrawn <= state.withdrawn and seen == self._store.versions(state.base.space.space_id):
+            if self._seen == self._store.versions(state.base.space.space_id):
                 return False
-            fresh, seen_fresh = self._fresh_since(state.base.space.space_id, self._seen_fresh)
-            tracks, seen_tracks = self._tracks_since(self._seen_tracks)
-            new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
-            self._seen_fresh, self._seen_tracks = seen_fresh, seen_tracks
-            changed = len(new.fresh_alive) != len(state.fresh_alive) or new.masks_more_than(state)
-            if changed:
-                self._state = new
-            return changed
+            self._state, self._seen = self._advanced(state, *self._seen[:2])
+            return True
+
+    def _advanced(
+        self, state: SearchState, seen_fresh: int, seen_tracks: int
+    ) -> tuple[SearchState, tuple[int, int, int]]:
+        """Bring a state to what the tables hold, and say at which versions."""
+        fresh, fresh_version = self._fresh_since(state.base.space.space_id, seen_fresh)
+        tracks, tracks_version = self._tracks_since(seen_tracks)
+        withdrawn, withdrawn_version = self._store.withdrawn_at()
+        new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
+        return new, (fresh_version, tracks_version, withdrawn_version)
 
     def _fresh_since(self, space_id: str, version: int) -> tuple[dict[str, tuple[ServedVector, int]], int]:
         rows, latest = self._store.fresh_since(space_id, version)

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from index.errors import InvalidIdError, InvalidVectorError
 from index.layout import Home
 from index.registry import Registry, new_space
 from index.schemas import ServedRows, collaborative_table, column_vectors, served_schema, served_table, users_table
 from index.tables import ROW_VERSION, Table
-from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord
+from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier
 from index.validation import check_id, check_served, check_unique, check_vectors
 
 _NOT_STALER = "source.fresh_version >= target.fresh_version"
@@ -149,6 +150,26 @@ class SpaceTables:
         missing = [track_id for track_id in track_ids if track_id not in found]
         older = ServedRows(self.served(space_id).read(keys=missing, version=version))
         return found | {row.track_id: row for row in older.records()}
+
+    def stale(self, snapshot: SnapshotRecord, tracks: pa.Table) -> list[str]:
+        """Find tracks without a vector of their present basis; see `Store.stale_ids`.
+
+        Parameters
+        ----------
+        tracks : pyarrow.Table
+            Columns track_id and basis of the tracks to look at.
+        """
+        columns = ["track_id", "tier", "basis"]
+        fresh = self.fresh(snapshot.space_id).read(columns=columns, since=snapshot.fresh_version)
+        served = self.served(snapshot.space_id).read(columns=columns, version=snapshot.served_version)
+        # Joins by position, a null where there is none: a million rows stay columns.
+        rows = [
+            table.take(pc.index_in(tracks["track_id"], value_set=table["track_id"].combine_chunks()))
+            for table in (fresh, served)
+        ]
+        tiers, bases = (pc.coalesce(*(found[name] for found in rows)) for name in ("tier", "basis"))
+        outdated = pc.and_(pc.not_equal(tiers, int(Tier.COLLABORATIVE)), pc.not_equal(bases, tracks["basis"]))
+        return list(tracks["track_id"].filter(pc.fill_null(outdated, True)).to_pylist())
 
     def user_vectors(self, space_id: str, user_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
         """Find user vectors; see `Store.user_vectors`."""

@@ -128,13 +128,6 @@ class SearchState:
         row = find_sorted(self.base.columns.track_ids, track_id)
         return self.base.backend.vectors(np.array([row]))[0] if row >= 0 else None
 
-    def masks_more_than(self, other: SearchState) -> bool:
-        """Whether rows that `other` shows are masked here; both on one base."""
-        n = len(other.fresh_alive)
-        return self.base_alive_count != other.base_alive_count or bool(
-            (self.fresh_alive[:n] != other.fresh_alive).any()
-        )
-
     def _versions(self, track_id: str) -> tuple[int, int] | None:
         """Versions of the fresh and of the tracks table that are shown of a track; None where it is not shown."""
         row = self.fresh.newest.get(track_id)

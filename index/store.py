@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
@@ -218,7 +219,11 @@ class Store:
 
     def withdrawn(self) -> frozenset[str]:
         """Give the ids of all withdrawn tracks."""
-        return self._known_withdrawn.get(lambda rows: frozenset(rows["track_id"].to_pylist()))
+        return self.withdrawn_at()[0]
+
+    def withdrawn_at(self) -> tuple[frozenset[str], int]:
+        """Give `withdrawn` and the version that it was read at."""
+        return self._known_withdrawn.at(lambda rows: frozenset(rows["track_id"].to_pylist()))
 
     # Spaces --------------------------------------------------------------------------------------------------------
 
@@ -279,6 +284,19 @@ class Store:
         fresh = tables.fresh(space_id).read(columns=["track_id"], since=snapshot.fresh_version)
         return {*built["track_id"].to_pylist(), *fresh["track_id"].to_pylist()}
 
+    def stale_ids(self, snapshot: SnapshotRecord) -> list[str]:
+        """Give the ids of tracks that a snapshot and the rows fresh to it do not show as the tracks are now.
+
+        Returns
+        -------
+        list of str
+            Of the stored tracks that are not withdrawn: those without a vector, and those whose vector was projected
+            from another `TrackRecord.basis` than theirs. Collaborative vectors depend on no track.
+        """
+        tracks = self._tracks.read(columns=["track_id", "basis"])
+        gone = pc.is_in(tracks["track_id"], value_set=pa.array(sorted(self.withdrawn()), pa.string()))
+        return self._spaces.stale(snapshot, tracks.filter(pc.invert(gone)))
+
     def fresh_rows(self, space_id: str, *, since: int = 0) -> ServedRows:
         """Give fresh rows written after a version of the fresh table, such as a snapshot's ``fresh_version``."""
         return self.fresh_since(space_id, since)[0]
@@ -290,9 +308,9 @@ class Store:
         rows = table.read(columns=[*handle.schema.names, ROW_VERSION], since=version, handle=handle)
         return ServedRows(rows), int(handle.version)
 
-    def versions(self, space_id: str) -> tuple[int, int]:
-        """Give the latest versions of a space's fresh table and of the tracks table."""
-        return self._spaces.fresh(space_id).version, self._tracks.version
+    def versions(self, space_id: str) -> tuple[int, int, int]:
+        """Give the latest versions of a space's fresh table, of the tracks table and of the withdrawn ids."""
+        return self._spaces.fresh(space_id).version, self._tracks.version, self._withdrawn.version
 
     def fresh_version(self, space_id: str) -> int:
         """Give the latest version of a space's fresh table."""

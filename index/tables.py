@@ -254,23 +254,26 @@ class Remembered:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._version: int | None = None
-        self._value: Any = None
+        # Value and version in one, so that no thread pairs the one with another's.
+        self._known: tuple[Any, int] | None = None
+
+    def at(self, compute: Callable[[pa.Table], T]) -> tuple[T, int]:
+        """Give ``compute(all rows)``, computed at most once a version, and the version."""
+        handle = self._table.latest()
+        known = self._known
+        if known is None or known[1] != handle.version:
+            known = self._known = compute(self._table.read(handle=handle)), int(handle.version)
+        return known
 
     def get(self, compute: Callable[[pa.Table], T]) -> T:
         """Give ``compute(all rows)``, computed at most once a version."""
-        handle = self._table.latest()
-        if handle.version != self._version:
-            value = compute(self._table.read(handle=handle))
-            self._value, self._version = value, handle.version
-            return value
-        value = self._value
-        return value
+        return self.at(compute)[0]
 
     def find(self, key: str, compute: Callable[[pa.Table], Mapping[str, T]]) -> T | None:
         """Look a key up in what `get` gives, for tables whose rows never change: only an unknown key asks the disk."""
-        if self._value is not None and key in self._value:
-            found: T = self._value[key]
+        known = self._known
+        if known is not None and key in known[0]:
+            found: T = known[0][key]
             return found
         return self.get(compute).get(key)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -80,6 +82,23 @@ class TrackRecord:
     audio_sha256: str = ""
     audio_uri: str | None = None
 
+    @property
+    def basis(self) -> str:
+        """Digest of what a projection of the track depends on: credits, release date, audio.
+
+        Two records of one basis have one projection, whatever else differs in them.
+
+        Returns
+        -------
+        str
+            16 hexadecimal characters.
+        """
+        roles = self.roles or ("primary", *["featured"] * (len(self.artist_ids) - 1))[: len(self.artist_ids)]
+        day = self.release_date.isoformat() if self.release_date is not None else None
+        # JSON keeps the parts apart whatever they hold.
+        parts = json.dumps([self.artist_ids, roles, day, self.audio_sha256])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, eq=False)
 class ServedVector:
@@ -96,6 +115,8 @@ class ServedVector:
         How many catalogue tracks the prediction could lean on.
     leaned_on : tuple of (track_id, weight)
         The catalogue tracks with the largest weights, descending.
+    basis : str
+        `TrackRecord.basis` of the record that the vector was projected from; empty for a collaborative one.
     """
 
     track_id: str
@@ -105,6 +126,7 @@ class ServedVector:
     model_id: str = ""
     catalogue_size: int = 0
     leaned_on: tuple[tuple[str, float], ...] = ()
+    basis: str = ""
 
 
 def utc_now() -> datetime:
