@@ -10,7 +10,7 @@ from jobs.errors import (
     UnknownArtistError,
     UnknownUserError,
 )
-from jobs.ingest import IngestOutcome, IngestState
+from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import Progress
 from jobs.query import Answer, Query
 from jobs.refresh import RefreshReport, RefreshStoppedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from index import (
     UnknownSpaceError,
     WriteBatch,
 )
+from jobs.catch_up import CatchUp
 from jobs.gate import Gate
-from jobs.ingest import Ingester, IngestOutcome, without_tracks
+from jobs.ingest import Ingester
+from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projectors
-from jobs.query import Answer, Neighbors, Query, unplaced
+from jobs.query import Answer, Neighbors, Query, why_unplaced
 from jobs.refresh import (
     RefreshReport,
     RefreshStoppedError,
@@ -40,8 +41,6 @@ from jobs.release import Release
 
 if TYPE_CHECKING:
     from encoders import Encoder
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ class Engine:
         self._refreshing = threading.Lock()
         self._projectors = Projectors(store, home, device=device)
         self._neighbors = Neighbors(store, searcher)
+        self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)
         self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
 
     @classmethod
@@ -158,7 +158,7 @@ class Engine:
         try:
             searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
             engine = cls(Path(home), store, searcher, encoder=encoder, device=device, limits=limits or AudioLimits())
-            engine._serve_missing()
+            engine._catch_up.serve_missing()
         except BaseException:
             store.close()
             raise
@@ -178,6 +178,7 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        self._catch_up.close()
         self.searcher.close()
         self.store.close()
 
@@ -262,16 +263,15 @@ class Engine:
         if space_id and space_id != view.space_id:
             raise SpaceMismatchError(space_id, view.space_id)
         withdrawn = self.store.withdrawn()
-        found = self.store.served_vectors(view.space_id, list(track_ids), snapshot=view.snapshot)
+        rows = self.store.served_vectors(view.space_id, list(track_ids), snapshot=view.snapshot)
+        found = {
+            track_id: without_tracks(row, withdrawn) for track_id, row in rows.items() if track_id not in withdrawn
+        }
+        missing = why_unplaced(self.store, [one for one in track_ids if one not in found], view.space_id)
         return EmbeddingAnswer(
             view.space_id,
             view.snapshot_id,
-            [
-                without_tracks(found[track_id], withdrawn)
-                if track_id in found and track_id not in withdrawn
-                else unplaced(self.store, track_id, view.space_id)
-                for track_id in track_ids
-            ],
+            [found[track_id] if track_id in found else missing[track_id] for track_id in track_ids],
         )
 
     def warm_ids(self, track_ids: Sequence[str]) -> set[str]:
@@ -422,43 +422,8 @@ class Engine:
         bool
             Whether anything was new.
         """
-        published = self.store.published()
-        if published is not None and self.serving()[1] != published.snapshot_id:
-            with self.gate.alone():
-                return self.adopt()
-        changed = self.searcher.sync()
-        if changed:
-            self._serve_missing()
-        return changed
+        return self._catch_up.sync()
 
-    def adopt(self) -> bool:
+    def adopt(self) -> None:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""
-        self._projectors.forget()
-        published = self.store.published()
-        if published is not None:
-            # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
-            self._project_missing(published)
-        return self.searcher.sync()
-
-    def _serve_missing(self) -> None:
-        if (snapshot := self.searcher.snapshot) is not None:
-            with self.gate.shared():
-                self._project_missing(snapshot)
-
-    def _project_missing(self, snapshot: SnapshotRecord) -> None:
-        """Project stored tracks that a snapshot lacks: ingested under another space, or cut off by a crash."""
-        space_id = snapshot.space_id
-        known = self.store.served_ids(snapshot) | self.store.withdrawn()
-        waiting = [record for record in self.store.tracks() if record.track_id not in known]
-        if not waiting:
-            return
-        encoder_id = self.encoder.encoder_id
-        projector = self._projectors.get(space_id, encoder_id)
-        if projector is None:
-            return
-        found, content = self.store.content(encoder_id, [record.track_id for record in waiting])
-        record_of = {record.track_id: record for record in waiting}
-        rows = projector.project([record_of[track_id] for track_id in found], content)
-        if rows:
-            self.store.commit(WriteBatch(fresh={space_id: rows}))
-            logger.info("%d stored tracks were projected into space %s", len(rows), space_id)
+        self._catch_up.adopt()

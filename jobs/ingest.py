@@ -8,11 +8,10 @@ touches no other.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -20,74 +19,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders import AudioFileError, AudioLimits, AudioTooLargeError, EncoderError, decode_audio
+from encoders import AudioFileError, AudioLimits, AudioTooLargeError, decode_audio
 from index import (
     Searcher,
     ServedVector,
     Store,
-    StoreError,
     Tier,
     TrackRecord,
     WithdrawnTrackError,
     WriteBatch,
 )
-from jobs.errors import JobError
+from jobs.errors import ReleaseError
 from jobs.gate import Gate
+from jobs.outcome import REFUSALS, IngestOutcome, IngestState, RefusalError, served_outcome, without_tracks
 from jobs.projector import Projectors
 from jobs.release import Release
 
 if TYPE_CHECKING:
     from encoders import Encoder, Waveform
-
-RefusalError = EncoderError | StoreError | JobError
-
-
-class IngestState(enum.Enum):
-    """What became of a release."""
-
-    CREATED = "created"  # the track is new
-    UPDATED = "updated"  # its audio, credits or metadata have changed
-    UNCHANGED = "unchanged"  # the same as before: nothing was written
-    REFUSED = "refused"  # nothing was written; the outcome's error says why
-
-
-@dataclass(frozen=True, eq=False)
-class IngestOutcome:
-    """What became of one release.
-
-    Attributes
-    ----------
-    track_id : str
-    state : IngestState
-    served : bool
-        Whether the next query can find it. A stored track is not served while no space is published.
-    space_id, snapshot_id : str
-        Where it is served; empty where it is not.
-    tier : Tier or None
-        Where its served vector comes from.
-    confidence : float or None
-        Expected cosine between its vector and the one that listeners would give it, 0 to 1.
-    catalogue_size : int
-        Number of catalogue tracks that the projection read.
-    leaned_on : tuple of (str, float)
-        The catalogue tracks that weighed most, with their weights.
-    vector : ndarray of float32, shape (dim,), or None
-        Its served vector.
-    error : Exception or None
-        Why it was refused.
-    """
-
-    track_id: str
-    state: IngestState
-    served: bool = False
-    space_id: str = ""
-    snapshot_id: str = ""
-    tier: Tier | None = None
-    confidence: float | None = None
-    catalogue_size: int = 0
-    leaned_on: tuple[tuple[str, float], ...] = ()
-    vector: NDArray[np.float32] | None = None
-    error: RefusalError | None = None
 
 
 class StageClock:
@@ -228,9 +177,18 @@ class Ingester:
             In the same order. What is not refused is durable, and served where a space is published.
         """
         clock = clock or StageClock()
-        with self.holding({release.track_id for release in releases}):
-            known = self.look_up([release.track_id for release in releases])
-            return self.complete([self.prepare(release, known, clock) for release in releases], clock)
+        ids = {release.track_id for release in releases}
+        with self.holding(ids):
+            known = self.look_up(list(ids))
+            seen: set[str] = set()
+            prepared = []
+            for release in releases:
+                if release.track_id in seen:
+                    prepared.append(Prepared(release, error=_twice(release.track_id)))
+                else:
+                    prepared.append(self.prepare(release, known, clock))
+                seen.add(release.track_id)
+            return self.complete(prepared, clock)
 
     @contextmanager
     def holding(self, track_ids: set[str]) -> Iterator[None]:
@@ -282,7 +240,7 @@ class Ingester:
                 with clock.time("decode"):
                     waveform = decode_audio(audio, sample_rate_hz=self._encoder().sample_rate_hz, limits=self._limits)
                 clock.hear(waveform.duration_s)
-        except (EncoderError, StoreError, JobError) as error:
+        except REFUSALS as error:
             return Prepared(release, error=error)
         return Prepared(release, record, before, waveform)
 
@@ -300,9 +258,15 @@ class Ingester:
             In the same order.
         """
         work = [_Work(one, one.record) for one in prepared if one.error is None and one.record is not None]
-        self._fill_content(work, clock)
-        with self._gate.shared():
-            served = self._place(work, clock)
+        try:
+            self._fill_content(work, clock)
+            with self._gate.shared():
+                served = self._place(work, clock)
+        except REFUSALS as error:
+            if len(prepared) == 1:
+                return [_outcome(replace(prepared[0], error=error), {})]
+            # One of them cannot be taken; each by itself, so that it spoils no other.
+            return [outcome for one in prepared for outcome in self.complete([one], clock)]
         return [_outcome(one, served) for one in prepared]
 
     def _read(self, release: Release) -> bytes:
@@ -360,13 +324,18 @@ class Ingester:
             view.space_id, [one.record.track_id for one in work], snapshot=view.snapshot
         )
         warm_ids = {track_id for track_id, row in placed.items() if row.tier is Tier.COLLABORATIVE}
-        if any(track_id in warm_ids for track_id, _ in heard):
-            self._projectors.forget()  # the catalogue has grown, and the cold tracks below may lean on it
+        if any(one.record.track_id in warm_ids for one in changed):
+            self._projectors.forget()  # the catalogue has changed, and the cold tracks below may lean on it
         # A warm track keeps the place that its listeners gave it.
         cold = [
             one
             for one in work
-            if one.record.track_id not in warm_ids and (one.is_new or one.record.track_id not in placed)
+            if one.record.track_id not in warm_ids
+            and (
+                one.prepared.waveform is not None
+                or one.record.track_id not in placed
+                or placed[one.record.track_id].basis != one.record.basis
+            )
         ]
         rows: list[ServedVector] = []
         if cold:
@@ -380,35 +349,18 @@ class Ingester:
         placed |= {row.track_id: row for row in rows}
         withdrawn = self._store.withdrawn()
         return {
-            track_id: _served(without_tracks(row, withdrawn), view.space_id, view.snapshot_id)
+            track_id: served_outcome(without_tracks(row, withdrawn), view.space_id, view.snapshot_id)
             for track_id, row in placed.items()
             if track_id not in withdrawn
         }
 
 
-def without_tracks(row: ServedVector, withdrawn: Collection[str]) -> ServedVector:
-    """Leave withdrawn tracks out of what a vector leaned on: they are in no answer, not even as an explanation."""
-    kept = tuple((track_id, weight) for track_id, weight in row.leaned_on if track_id not in withdrawn)
-    return row if len(kept) == len(row.leaned_on) else replace(row, leaned_on=kept)
+def _twice(track_id: str) -> ReleaseError:
+    return ReleaseError(f"Track {track_id!r} stands twice in one call; send it once.", field="track_id")
 
 
 def _identity(record: TrackRecord) -> TrackRecord:
     return replace(record, audio_uri=None)
-
-
-def _served(row: ServedVector, space_id: str, snapshot_id: str) -> IngestOutcome:
-    return IngestOutcome(
-        track_id=row.track_id,
-        state=IngestState.UNCHANGED,
-        served=True,
-        space_id=space_id,
-        snapshot_id=snapshot_id,
-        tier=row.tier,
-        confidence=row.confidence,
-        catalogue_size=row.catalogue_size,
-        leaned_on=row.leaned_on,
-        vector=row.vector,
-    )
 
 
 def _outcome(prepared: Prepared, served: dict[str, IngestOutcome]) -> IngestOutcome:

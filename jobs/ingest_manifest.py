@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from index import Tier
-from jobs.ingest import IngestOutcome, IngestState, Known, Prepared, StageClock
+from jobs.ingest import Known, Prepared, StageClock
 from jobs.manifest import Manifest, RefusedRow
+from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import OnProgress, Progress, silent
 from jobs.release import Release
 
@@ -115,6 +116,7 @@ def ingest_manifest(engine: Engine, manifest: Manifest, *, on_progress: OnProgre
                 else:
                     outcomes.append(outcome)
             done += len(group.prepared)
+            engine.sync()  # another process may have published meanwhile
             on_progress(Progress("ingest", done, len(ordered), group.prepared[-1].release.track_id))
     space_id = next((outcome.space_id for outcome in outcomes if outcome.space_id), "")
     return ManifestReport(

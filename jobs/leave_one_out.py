@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.progress import OnProgress, Progress, silent
+from jobs.projector import without_credits
 
 if TYPE_CHECKING:
     from artist_transfer import FitOptions, WarmTracks
@@ -61,7 +62,7 @@ def leave_one_out(
     """
     from dataclasses import replace
 
-    from artist_transfer import Catalogue, Credits, fit
+    from artist_transfer import Catalogue, fit
 
     overlaps: dict[str, list[float]] = {method: [] for method in METHODS}
     for row in range(len(warm)):
@@ -72,7 +73,7 @@ def leave_one_out(
         projected = {
             "acarec": fit(others, replace(options, method="acarec")).project(target, catalogue),
             "artist_mean": mean_model.project(target, catalogue),
-            "audio_only": mean_model.project(replace(target, credits=Credits.from_lists([[]])), catalogue),
+            "audio_only": mean_model.project(without_credits(target), catalogue),
         }
         wanted = _nearest(others.collaborative, warm.collaborative[row], k, cosine=cosine)
         for method, projection in projected.items():

@@ -27,12 +27,14 @@ def keep_model(home: Path, model: TransferModel) -> Path:
     Path
         Its folder.
     """
-    from artist_transfer import save_model
+    from artist_transfer import ModelFileError, load_model, save_model
 
     space_folder = home / FOLDER / model.space_id
     folder = space_folder / model.model_id
-    if not folder.exists():  # the id is a hash of weights and options: the same fit again is the same model
-        space_folder.mkdir(parents=True, exist_ok=True)
+    space_folder.mkdir(parents=True, exist_ok=True)
+    try:  # the id is a hash of weights and options: the same fit again is the same model, unless its files are damaged
+        load_model(folder, device="cpu")
+    except ModelFileError:
         save_model(model, folder)
     pointer = space_folder / f".{_NEWEST}.{model.model_id}"
     pointer.write_text(model.model_id + "\n", encoding="utf-8")

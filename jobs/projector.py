@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import ServedVector, Store, Tier, TrackRecord
+from index import Metric, ServedVector, Store, Tier, TrackRecord
 from jobs.models import newest_model
 
 if TYPE_CHECKING:
-    from artist_transfer import Catalogue, ColdTracks, TransferModel, WarmTracks
+    from artist_transfer import Catalogue, ColdTracks, Projection, TransferModel, WarmTracks
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +96,14 @@ class Projector:
         All warm tracks of the space that have been heard.
     why : str
         One sentence: why this model serves.
+    cosine : bool
+        Whether the space compares directions, so that a vector without one has no place in it.
     """
 
     model: TransferModel
     catalogue: Catalogue
     why: str
+    cosine: bool
 
     def reads(self, track_ids: Collection[str]) -> bool:
         """Return whether one of some tracks is in the catalogue."""
@@ -118,27 +121,54 @@ class Projector:
         Returns
         -------
         list of ServedVector
-            In the same order.
+            In the same order. Where catalogue and content point nowhere, because an artist's tracks cancel each other
+            out, the content alone decides; a track that it cannot place either is left out.
         """
         if not records:
             return []
-        projection = self.model.project(cold_tracks(records, content, self.model.encoder_id), self.catalogue)
-        return [
-            ServedVector(
-                track_id=record.track_id,
-                vector=projection.vectors[row],
-                tier=Tier(int(projection.tiers[row])),
-                confidence=float(projection.confidence[row]),
-                model_id=self.model.model_id,
-                catalogue_size=int(projection.catalogue_size[row]),
-                leaned_on=projection.leaned_on[row],
-            )
-            for row, record in enumerate(records)
-        ]
+        targets = cold_tracks(records, content, self.model.encoder_id)
+        projection = self.model.project(targets, self.catalogue)
+        placed = _placeable(projection.vectors, cosine=self.cosine)
+        rows = {row: self._row(records[row], projection, row) for row in np.flatnonzero(placed).tolist()}
+        nowhere: list[int] = np.flatnonzero(~placed).tolist()
+        if nowhere:
+            alone = self.model.project(without_credits(targets.take(nowhere)), self.catalogue)
+            for place, row in enumerate(nowhere):
+                if _placeable(alone.vectors[place : place + 1], cosine=self.cosine)[0]:
+                    rows[row] = self._row(records[row], alone, place)
+                else:
+                    logger.warning("track %r has no place in space %s", records[row].track_id, self.model.space_id)
+        return [rows[row] for row in sorted(rows)]
+
+    def _row(self, record: TrackRecord, projection: Projection, row: int) -> ServedVector:
+        return ServedVector(
+            track_id=record.track_id,
+            vector=projection.vectors[row],
+            tier=Tier(int(projection.tiers[row])),
+            confidence=float(projection.confidence[row]),
+            model_id=self.model.model_id,
+            catalogue_size=int(projection.catalogue_size[row]),
+            leaned_on=projection.leaned_on[row],
+            basis=record.basis,
+        )
+
+
+def without_credits(tracks: ColdTracks) -> ColdTracks:
+    """Return the same tracks as if nobody knew their artists: only their content is left to place them."""
+    from artist_transfer import Credits
+
+    return replace(tracks, credits=Credits.from_lists([[]] * len(tracks)))
+
+
+def _placeable(vectors: NDArray[np.float32], *, cosine: bool) -> NDArray[np.bool_]:
+    usable = np.isfinite(vectors).all(axis=1)
+    if cosine:
+        usable &= np.any(vectors != 0, axis=1)
+    return np.asarray(usable)
 
 
 def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *, device: str) -> Projector | None:
-    """Join a space's newest transfer, or the artist mean where none was fitted, with its catalogue.
+    """Join a space's newest transfer, or the artist mean where none can be used, with its catalogue.
 
     Parameters
     ----------
@@ -153,26 +183,29 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
     Projector or None
         None when no track of the space has been heard by this encoder: nothing relates audio to the space then.
     """
-    from artist_transfer import Catalogue, FitOptions, fit
+    from artist_transfer import Catalogue, FitOptions, ModelFileError, fit
 
     warm = warm_tracks(store, space_id, encoder_id)
     if warm is None:
         return None
-    model = newest_model(home, space_id, device=device)
-    if model is not None and model.encoder_id == encoder_id:
-        return Projector(model, Catalogue(warm), model.why)
-    if model is None:
-        why = (
-            f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
-        )
-    else:
-        why = (
-            f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
-            f"{model.encoder_id}, not of {encoder_id}; `anacrusis train` fits another."
-        )
-        logger.warning(why)
+    catalogue = Catalogue(warm)
+    cosine = store.space(space_id).metric is Metric.COSINE
+    why = f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
+    try:
+        model = newest_model(home, space_id, device=device)
+        if model is not None and model.encoder_id == encoder_id:
+            return Projector(model, catalogue, model.why, cosine)
+        if model is not None:
+            why = (
+                f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
+                f"{model.encoder_id}, not of {encoder_id}; `anacrusis train` fits another."
+            )
+            logger.warning(why)
+    except ModelFileError as error:  # new releases go on being served, by the next best
+        why = f"The artist mean serves because the fitted transfer cannot be loaded: {error}"
+        logger.exception("space %s: %s", space_id, why)
     fallback = fit(warm, FitOptions(method="artist_mean", device=device))
-    return Projector(fallback, Catalogue(warm), why)
+    return Projector(fallback, catalogue, why, cosine)
 
 
 class Projectors:
@@ -186,8 +219,9 @@ class Projectors:
 
     Notes
     -----
-    Rebuilding reads the whole catalogue, so it happens when a snapshot was published (a new training, a new fit) or
-    when a warm track was heard for the first time or withdrawn, and then only once a cold track needs it.
+    Rebuilding reads the whole catalogue, so it happens when a snapshot was published (a new training, a new fit), when
+    a warm track was heard, changed or withdrawn, or when another process wrote to the home folder, and then only once
+    a cold track needs it.
     """
 
     def __init__(self, store: Store, home: Path, *, device: str) -> None:
@@ -213,10 +247,11 @@ class Projectors:
         """
         with self._lock:
             withdrawn = self._store.withdrawn()
-            newly, self._withdrawn = withdrawn - self._withdrawn, withdrawn
+            newly = withdrawn - self._withdrawn
             if self._key != (space_id, encoder_id) or (self._projector and self._projector.reads(newly)):
                 self._projector = build_projector(self._store, self._home, space_id, encoder_id, device=self._device)
                 self._key = (space_id, encoder_id)
+            self._withdrawn = withdrawn
             return self._projector
 
     def forget(self) -> None:

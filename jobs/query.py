@@ -113,9 +113,10 @@ class Neighbors:
         answers: dict[int, Answer | StoreError | JobError] = {}
         alike: dict[tuple[int, Filters | None, int | None], list[int]] = defaultdict(list)
         vectors: dict[int, NDArray[np.float32]] = {}
+        known = self._look_up(view, queries)
         for number, query in enumerate(queries):
             try:
-                vectors[number] = self._query_vector(view, query)
+                vectors[number] = _query_vector(view, query, known)
                 alike[query.k, query.filters, query.max_per_artist].append(number)
             except (StoreError, JobError) as error:
                 answers[number] = error
@@ -150,54 +151,84 @@ class Neighbors:
             for number, hits in zip(numbers, result.hits, strict=True)
         }
 
-    def _query_vector(self, view: SearchView, query: Query) -> NDArray[np.float32]:
-        """Look a query's vector up; what it looks like inside is for the search to check."""
-        if sum(part is not None for part in (query.track_id, query.vector, query.user_id)) != 1:
-            raise InvalidQueryError(
-                "A query needs exactly one of track_id, vector and user_id.",
-                reason="QUERY_INVALID",
-                field="query",
-            )
-        if query.space_id and query.space_id != view.space_id:
-            raise SpaceMismatchError(query.space_id, view.space_id)
-        if query.track_id is not None:
-            return self._track_vector(view, query.track_id)
-        if query.user_id is not None:
-            found, rows = self._store.user_vectors(view.space_id, [query.user_id])
-            if not len(found):
-                raise UnknownUserError(
-                    f"Space {view.space_id!r} has no vector for user {query.user_id!r}; "
-                    "import the space with its user factors, or send the user's vector.",
-                    field="user_id",
-                )
-            vector: NDArray[np.float32] = rows[0]
-        else:
-            vector = np.asarray(query.vector, dtype=np.float32)
-        if vector.shape != (view.dim,):
-            raise InvalidVectorError(
-                f"The vector has shape {vector.shape}; space {view.space_id!r} has {view.dim} dimensions.",
-                field="vector",
-            )
-        return vector
-
-    def _track_vector(self, view: SearchView, track_id: str) -> NDArray[np.float32]:
-        found, rows = view.vectors([track_id])
-        if found[0]:
-            vector: NDArray[np.float32] = rows[0]
-            return vector
-        raise unplaced(self._store, track_id, view.space_id)
+    def _look_up(self, view: SearchView, queries: Sequence[Query]) -> _Known:
+        """Find the vectors of all tracks and users that a batch names, in one read each."""
+        track_ids = list({query.track_id for query in queries if query.track_id is not None})
+        found, rows = view.vectors(track_ids)
+        tracks = {track_id: rows[row] for row, track_id in enumerate(track_ids) if found[row]}
+        missing = [track_id for track_id in track_ids if track_id not in tracks]
+        user_ids = list({query.user_id for query in queries if query.user_id is not None})
+        users = dict(zip(*self._store.user_vectors(view.space_id, user_ids), strict=True)) if user_ids else {}
+        return _Known(tracks, users, why_unplaced(self._store, missing, view.space_id))
 
 
-def unplaced(store: Store, track_id: str, space_id: str) -> StoreError:
-    """Say why a track has no vector in a space: withdrawn, stored but not projected, or unknown."""
-    if track_id in store.withdrawn():
-        return WithdrawnTrackError(f"Track {track_id!r} was withdrawn and is in no answer.", field="track_id")
-    if store.track(track_id) is not None:
-        return UnknownTrackError(
-            f"Track {track_id!r} is stored but has no vector in space {space_id!r} yet; refresh the space.",
-            field="track_id",
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Vectors of tracks and of users, and why there is none of the other tracks."""
+
+    tracks: dict[str, NDArray[np.float32]]
+    users: dict[str, NDArray[np.float32]]
+    unplaced: dict[str, StoreError]
+
+
+def _query_vector(view: SearchView, query: Query, known: _Known) -> NDArray[np.float32]:
+    """Give a query its vector; what it looks like inside is for the search to check."""
+    if sum(part is not None for part in (query.track_id, query.vector, query.user_id)) != 1:
+        raise InvalidQueryError(
+            "A query needs exactly one of track_id, vector and user_id.", reason="QUERY_INVALID", field="query"
         )
-    return UnknownTrackError(f"Track {track_id!r} is unknown; ingest it first.", field="track_id")
+    if query.space_id and query.space_id != view.space_id:
+        raise SpaceMismatchError(query.space_id, view.space_id)
+    if query.track_id is not None:
+        if query.track_id not in known.tracks:
+            raise known.unplaced[query.track_id]
+        return known.tracks[query.track_id]
+    if query.user_id is not None:
+        if query.user_id not in known.users:
+            raise UnknownUserError(
+                f"Space {view.space_id!r} has no vector for user {query.user_id!r}; "
+                "import the space with its user factors, or send the user's vector.",
+                field="user_id",
+            )
+        return known.users[query.user_id]
+    vector = np.asarray(query.vector, dtype=np.float32)
+    if vector.shape != (view.dim,):
+        raise InvalidVectorError(
+            f"The vector has shape {vector.shape}; space {view.space_id!r} has {view.dim} dimensions.", field="vector"
+        )
+    return vector
+
+
+def why_unplaced(store: Store, track_ids: Sequence[str], space_id: str) -> dict[str, StoreError]:
+    """Say why tracks have no vector in a space: withdrawn, stored but not projected, or unknown.
+
+    Parameters
+    ----------
+    store : Store
+    track_ids : sequence of str
+    space_id : str
+
+    Returns
+    -------
+    dict of str to StoreError
+        One for each id.
+    """
+    if not track_ids:
+        return {}
+    withdrawn = store.withdrawn()
+    stored = {record.track_id for record in store.tracks(track_ids)}
+
+    def reason(track_id: str) -> StoreError:
+        if track_id in withdrawn:
+            return WithdrawnTrackError(f"Track {track_id!r} was withdrawn and is in no answer.", field="track_id")
+        if track_id in stored:
+            return UnknownTrackError(
+                f"Track {track_id!r} is stored but has no vector in space {space_id!r} yet; refresh the space.",
+                field="track_id",
+            )
+        return UnknownTrackError(f"Track {track_id!r} is unknown; ingest it first.", field="track_id")
+
+    return {track_id: reason(track_id) for track_id in track_ids}
 
 
 def _own_id(query: Query) -> list[str]:

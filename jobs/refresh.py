@@ -127,11 +127,11 @@ def stage_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> S
     NothingToServeError
         When the space has no track at all.
     """
-    on_progress(Progress("index", 0, 1))
-    snapshot = build_snapshot(store, space_id)
+    snapshot = build_snapshot(
+        store, space_id, on_progress=lambda step: on_progress(Progress("index", step.done, step.total, step.stage))
+    )
     if snapshot.row_count == 0:
         raise NothingToServeError(f"Space {space_id!r} has no track to serve; import factors or ingest tracks first.")
-    on_progress(Progress("index", 1, 1, f"{snapshot.row_count} tracks"))
     return snapshot
 
 

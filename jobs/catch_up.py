@@ -1,0 +1,133 @@
+"""Keeping up with the home folder: what others publish, and what is stored but not yet projected."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from index import Searcher, SnapshotRecord, Store, WriteBatch
+from jobs.gate import Gate
+from jobs.outcome import REFUSALS
+from jobs.projector import Projectors
+from jobs.refresh import BATCH_TRACKS
+
+if TYPE_CHECKING:
+    from encoders import Encoder
+    from index.types import Committed
+
+logger = logging.getLogger(__name__)
+
+
+class CatchUp:
+    """Brings one process up to what its home folder holds.
+
+    Parameters
+    ----------
+    store, searcher
+        Of the home folder.
+    projectors : Projectors
+    encoder : callable returning Encoder
+        Called only where something has to be projected.
+    gate : Gate
+        A switch of snapshots passes it alone.
+    """
+
+    def __init__(
+        self, store: Store, searcher: Searcher, projectors: Projectors, encoder: Callable[[], Encoder], gate: Gate
+    ) -> None:
+        self._store = store
+        self._searcher = searcher
+        self._projectors = projectors
+        self._encoder = encoder
+        self._gate = gate
+        self._counting = threading.Lock()
+        self._others = False
+        self._seen = ("", 0, 0)  # the served space, and the versions of its fresh table and of the tracks table
+        self._unsubscribe = store.subscribe(self._note_commit)
+
+    def close(self) -> None:
+        """Stop following the store's commits."""
+        self._unsubscribe()
+
+    def sync(self) -> bool:
+        """Adopt what other processes have published, ingested or withdrawn.
+
+        Returns
+        -------
+        bool
+            Whether anything was new.
+        """
+        published = self._store.published()
+        served = self._searcher.snapshot
+        if published is not None and (served is None or served.snapshot_id != published.snapshot_id):
+            with self._gate.alone():
+                return self.adopt()
+        if published is None:
+            return False
+        changed = self._searcher.catch_up()
+        if self._others_wrote(published.space_id):
+            self._projectors.forget()  # their tracks may belong to the catalogue
+            with self._gate.shared():
+                self._project_missing(published)
+        return changed
+
+    def adopt(self) -> bool:
+        """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""
+        self._projectors.forget()
+        published = self._store.published()
+        if published is not None:
+            # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
+            self._project_missing(published)
+        return self._searcher.sync()
+
+    def serve_missing(self) -> None:
+        """Project what was stored but not projected when a process ended."""
+        if (snapshot := self._searcher.snapshot) is not None:
+            self._others_wrote(snapshot.space_id)  # from here on it counts what they write
+            with self._gate.shared():
+                self._project_missing(snapshot)
+
+    def _note_commit(self, committed: Committed) -> None:
+        """Follow the versions of the tables that this process writes; one left out in between was another's."""
+        with self._counting:
+            space_id, fresh, tracks = self._seen
+            if committed.tracks:
+                self._others |= committed.tracks_version != tracks + 1
+                tracks = max(tracks, committed.tracks_version)
+            if space_id in committed.fresh_versions:
+                self._others |= committed.fresh_versions[space_id] != fresh + 1
+                fresh = max(fresh, committed.fresh_versions[space_id])
+            self._seen = (space_id, fresh, tracks)
+
+    def _others_wrote(self, space_id: str) -> bool:
+        """Tell whether another process has written tracks or vectors since the last call; now and then too often."""
+        fresh, tracks, *_ = self._store.versions(space_id)
+        with self._counting:
+            others, self._others = self._others, False
+            seen, self._seen = self._seen, (space_id, fresh, tracks)
+        return others or space_id != seen[0] or fresh > seen[1] or tracks > seen[2]
+
+    def _project_missing(self, snapshot: SnapshotRecord) -> None:
+        """Project stored tracks that a snapshot lacks, or knows as they were before their credits or audio changed.
+
+        Such are tracks that were ingested or changed while another space was served, or whose ingest was cut off. What
+        cannot be projected stays stored and is tried again; it keeps nobody from opening or switching.
+        """
+        try:
+            stale = self._store.stale_ids(snapshot)
+            projector = self._projectors.get(snapshot.space_id, self._encoder().encoder_id) if stale else None
+            if projector is None:
+                return
+            for start in range(0, len(stale), BATCH_TRACKS):
+                record_of = {
+                    record.track_id: record for record in self._store.tracks(stale[start : start + BATCH_TRACKS])
+                }
+                found, content = self._store.content(self._encoder().encoder_id, list(record_of))
+                rows = projector.project([record_of[track_id] for track_id in found], content)
+                if rows:
+                    self._store.commit(WriteBatch(fresh={snapshot.space_id: rows}))
+                    logger.info("%d stored tracks were projected into space %s", len(rows), snapshot.space_id)
+        except REFUSALS:
+            logger.exception("stored tracks could not be projected into space %s", snapshot.space_id)

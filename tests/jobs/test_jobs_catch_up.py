@@ -1,0 +1,148 @@
+"""What is stored is served, whoever stored it, under whatever space, and whatever else is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_catalogue import DIM, SPACE_ID, audio_bytes, release, warm_factors, warm_releases
+
+from index import Tier
+from jobs import Engine, IngestState, Query
+from jobs.factors import Factors
+from jobs.ingest_manifest import ingest_manifest
+from jobs.manifest import Manifest
+from jobs.spaces import import_space, rollback_snapshot
+
+
+def hits(engine: Engine, track_id: str = "ada-0") -> list[str]:
+    return list(engine.ask(Query(track_id=track_id, k=100)).hits[0].track_ids)
+
+
+def leaned_on(engine: Engine, track_id: str) -> set[str]:
+    (embedding,) = engine.embeddings([track_id]).embeddings
+    return {one for one, _ in embedding.leaned_on}  # type: ignore[union-attr]
+
+
+def publish_second_space(engine: Engine) -> None:
+    import_space(engine, "space-2", warm_factors(seed=1))
+    engine.refresh(space_id="space-2")
+
+
+def test_a_track_that_another_process_took_in_under_the_old_space_is_found_in_the_new_one(home: Path) -> None:
+    with Engine.open(home) as one, Engine.open(home) as other:
+        publish_second_space(other)
+        (outcome,) = one.ingest([release()])  # has not yet heard of the publish
+        assert outcome.space_id == SPACE_ID
+        other.sync()
+        assert "new" in hits(other)
+
+
+def test_a_track_that_was_changed_under_another_space_is_as_new_after_a_rollback(engine: Engine) -> None:
+    engine.ingest([release()])
+    publish_second_space(engine)
+    engine.ingest([release(artist_ids=("ben",))])
+    rollback_snapshot(engine)
+    assert leaned_on(engine, "new") == {"ben-0", "ben-1", "ben-2"}
+    assert engine.ingest([release(artist_ids=("ben",))])[0].state is IngestState.UNCHANGED
+
+
+def test_a_catalogue_that_another_process_made_is_read(tmp_path: Path) -> None:
+    with Engine.open(tmp_path / "home", create=True) as server:
+        import_space(server, SPACE_ID, warm_factors())
+        server.refresh()
+        (early,) = server.ingest([release("early")])
+        assert not early.served  # nothing relates audio to the space yet
+        with Engine.open(tmp_path / "home") as backfill:
+            ingest_manifest(backfill, Manifest(warm_releases(), list(range(12)), []))
+        server.sync()
+        assert "early" in hits(server)
+        (late,) = server.ingest([release("late")])
+        assert late.catalogue_size == 3
+
+
+def test_a_warm_track_that_changes_hands_changes_the_catalogue(engine: Engine) -> None:
+    engine.ingest([release("before")])
+    ada = next(one for one in warm_releases() if one.track_id == "ada-0")
+    engine.ingest([release("ada-0", artist_ids=("ben",), audio=ada.audio)])
+    (outcome,) = engine.ingest([release("after")])
+    assert {track_id for track_id, _ in outcome.leaned_on} == {"ada-1", "ada-2"}
+
+
+def test_an_artist_whose_tracks_cancel_each_other_out_is_placed_by_audio(tmp_path: Path) -> None:
+    vectors = np.zeros((4, DIM), np.float32)
+    vectors[0, 0], vectors[1, 0], vectors[2, 1], vectors[3, 2] = 1.0, -1.0, 1.0, 1.0
+    ids = ["ada-0", "ada-1", "ben-0", "cleo-0"]
+    with Engine.open(tmp_path / "home", create=True) as engine:
+        engine.ingest([one for one in warm_releases() if one.track_id in ids])
+        import_space(engine, "cosine", Factors(np.array(ids), vectors), metric="cosine")
+        engine.refresh()
+        (outcome, other) = engine.ingest([release(), release("other", artist_ids=("ben",))])
+        assert (outcome.state, outcome.served, outcome.tier) == (IngestState.CREATED, True, Tier.AUDIO_ONLY)
+        assert other.tier is Tier.ARTIST_TRANSFER
+        engine.refresh()
+    with Engine.open(tmp_path / "home") as engine:
+        assert {"new", "other"} <= set(hits(engine))
+
+
+def test_a_damaged_model_keeps_nobody_from_serving(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from jobs.train import train_space
+
+    with Engine.open(home) as engine:
+        _, folder, _ = train_space(engine, method="artist_mean")
+    for file in folder.iterdir():
+        file.write_bytes(b"damaged")
+    with Engine.open(home) as engine:
+        (outcome,) = engine.ingest([release()])
+        assert outcome.served
+        report = engine.refresh()
+        assert "cannot be loaded" in report.why
+        train_space(engine, method="artist_mean")  # the remedy works
+        assert "told to use it" in engine.refresh().why
+    assert "cannot be loaded" in caplog.text
+
+
+def test_one_release_that_cannot_be_taken_spoils_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from encoders import InvalidWaveformError
+
+    encode = engine.encoder.encode
+    bad = audio_bytes(700.0, seconds=5.0)
+
+    def picky(waveforms: list[np.ndarray]) -> np.ndarray:
+        if any(len(waveform) > 70_000 for waveform in waveforms):
+            raise InvalidWaveformError("one of them cannot be heard")
+        return encode(waveforms)
+
+    monkeypatch.setattr(engine.encoder, "encode", picky)
+    good, refused = engine.ingest([release(), release("bad", audio=bad)])
+    assert (good.state, refused.state) == (IngestState.CREATED, IngestState.REFUSED)
+    assert "new" in hits(engine)
+    assert engine.describe(["bad"]) == [None]
+
+
+def test_the_same_id_twice_in_one_call_is_taken_once(engine: Engine) -> None:
+    first, second = engine.ingest([release(), release(audio=audio_bytes(880.0))])
+    assert (first.state, second.state) == (IngestState.CREATED, IngestState.REFUSED)
+    assert "twice" in str(second.error)
+
+
+def test_a_publish_under_way_is_never_adopted_without_its_missing_tracks(home: Path) -> None:
+    with Engine.open(home) as one, Engine.open(home) as other:
+        one.ingest([release()])
+        publish_second_space(other)
+        one.searcher.catch_up()
+        assert one.serving()[0] == SPACE_ID  # catching up follows rows, never a publish
+        one.ingest([release("late")])
+        one.sync()
+        assert one.serving()[0] == "space-2"
+        assert {"new", "late"} <= set(hits(one))
+
+
+def test_many_unknown_tracks_and_users_are_looked_up_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    tracks = engine.store.tracks
+    monkeypatch.setattr(engine.store, "tracks", lambda ids=None: (reads.append(1), tracks(ids))[1])
+    answers = engine.search([Query(track_id=f"unknown-{number}") for number in range(50)])
+    assert {getattr(answer, "reason", "") for answer in answers} == {"TRACK_NOT_FOUND"}
+    assert len(reads) == 1
