@@ -9,6 +9,7 @@ others: it comes back as a `RefusedRow` with its line and a sentence.
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from jobs.errors import ManifestError, ReleaseError
-from jobs.release import Release, parse_release_date
+from jobs.input_file import file_size
+from jobs.release import MAX_ID_CHARACTERS, Release, parse_release_date
 
 REQUIRED_COLUMNS = ("track_id", "artist_ids", "audio")
+COLUMNS = (*REQUIRED_COLUMNS, "title", "release_date", "roles", "label", "markets", "isrc")
 MAX_MANIFEST_BYTES = 1 << 30  # 1 GiB: several million rows; a larger catalogue comes in several manifests
 LIST_SEPARATOR = ";"
 
@@ -85,9 +88,9 @@ def read_manifest(path: Path) -> Manifest:
     ManifestError
         When the file is missing, empty, too large, of another format, or lacks a required column.
     """
-    if not path.is_file():
+    size = file_size(path)
+    if size is None:
         raise ManifestError(f"There is no manifest at {path}; give the path of a CSV, JSON Lines or Parquet file.")
-    size = path.stat().st_size
     if size == 0:
         raise ManifestError(f"The manifest {path} is empty.")
     if size > MAX_MANIFEST_BYTES:
@@ -97,7 +100,8 @@ def read_manifest(path: Path) -> Manifest:
     refused: list[RefusedRow] = []
     first_row_of: dict[str, int] = {}
     for row, fields in enumerate(_rows(path), start=1):
-        track_id = str(fields.get("track_id") or "") if isinstance(fields, Mapping) else ""
+        given_id = fields.get("track_id") if isinstance(fields, Mapping) else None
+        track_id = str(given_id)[:MAX_ID_CHARACTERS] if isinstance(given_id, str | int) else ""
         try:
             if isinstance(fields, Exception):
                 raise fields
@@ -119,14 +123,14 @@ def read_manifest(path: Path) -> Manifest:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
     """Yield each row's fields, or the error that stands for a row that cannot be read."""
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows, ".parquet": _parquet_rows}
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return _csv_rows(path)
-    if suffix in (".jsonl", ".ndjson"):
-        return _json_rows(path)
-    if suffix == ".parquet":
-        return _parquet_rows(path)
-    raise ManifestError(f"The manifest {path} ends in {suffix!r}; it has to end in .csv, .jsonl or .parquet.")
+    if suffix not in readers:
+        raise ManifestError(f"The manifest {path} ends in {suffix!r}; it has to end in .csv, .jsonl or .parquet.")
+    try:
+        yield from readers[suffix](path)
+    except OSError as error:
+        raise ManifestError(f"The manifest {path} cannot be read: {error.strerror or _first_line(error)}.") from None
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
@@ -152,7 +156,7 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:
                 continue
             try:
                 fields = json.loads(line)
-            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # also bytes that are no UTF-8, and numbers of thousands of digits
                 yield ReleaseError(f"Line {number + 1} is no JSON object in UTF-8.")
                 continue
             if not isinstance(fields, dict):
@@ -171,10 +175,16 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
     try:
         file = pq.ParquetFile(path)
-        _require_columns(path, file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=4096):
+        names = file.schema_arrow.names
+        _require_columns(path, names)
+        # A column of theirs may hold what has no counterpart here (a date after the year 9999); it is never read.
+        for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
+            for number, field in enumerate(batch.schema):
+                if pa.types.is_timestamp(field.type):
+                    days = batch.column(number).cast(pa.date32(), safe=False)  # nanoseconds need pandas otherwise
+                    batch = batch.set_column(number, field.name, days)
             yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: UTF-8, dates
         raise ManifestError(f"The manifest {path} is no readable Parquet file: {_first_line(error)}") from None
 
 
@@ -185,10 +195,12 @@ def _require_columns(path: Path, columns: Any) -> None:
             f"The manifest {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, columns)) or 'none'}."
         )
+    twice = [column for column in COLUMNS if list(columns).count(column) > 1]
+    if twice:
+        raise ManifestError(f"The manifest {path} has the column {twice[0]} twice; leave one of them out.")
 
 
 def _release(fields: Mapping[str, Any], folder: Path) -> Release:
-    date = fields.get("release_date")
     audio = _text(fields, "audio")
     if not audio:
         raise ReleaseError("The row names no audio file.", field="audio")
@@ -197,7 +209,7 @@ def _release(fields: Mapping[str, Any], folder: Path) -> Release:
         title=_text(fields, "title"),
         artist_ids=_list(fields, "artist_ids"),
         roles=_list(fields, "roles"),
-        release_date=parse_release_date("" if date is None else str(date)),
+        release_date=parse_release_date(_text(fields, "release_date")),
         label=_text(fields, "label") or None,
         markets=_list(fields, "markets"),
         isrc=_text(fields, "isrc").replace("-", "").upper() or None,
@@ -210,7 +222,7 @@ def _text(fields: Mapping[str, Any], column: str) -> str:
     value = fields.get(column)
     if value is None:
         return ""
-    if isinstance(value, bool | list | dict | bytes):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | dt.date):
         raise ReleaseError(f"The {column} is a {type(value).__name__}; it has to be text.", field=column)
     return str(value).strip()
 

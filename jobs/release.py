@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import re
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ MAX_TEXT_CHARACTERS = 1024
 MAX_CREDITS = 64  # the longest credit lists of compilations and orchestras stay below this
 MAX_MARKETS = 300  # ISO 3166 has about 250 codes
 
-_PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _MARKET = re.compile(r"[A-Z]{2}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}\d{7}")
 
@@ -85,12 +86,8 @@ class Release:
             )
         object.__setattr__(self, "roles", _complete_roles(self.track_id, self.roles, len(self.artist_ids)))
         for field, text in (("title", self.title), ("label", self.label), ("audio_uri", self.audio_uri)):
-            if text is not None and len(text) > MAX_TEXT_CHARACTERS:
-                raise ReleaseError(
-                    f"The {field} of track {self.track_id!r} has {len(text)} characters; at most "
-                    f"{MAX_TEXT_CHARACTERS} are taken.",
-                    field=field,
-                )
+            if text is not None:
+                _check_text(self.track_id, field, text)
         if len(self.markets) > MAX_MARKETS:
             raise ReleaseError(f"Track {self.track_id!r} lists {len(self.markets)} markets.", field="markets")
         for market in self.markets:
@@ -133,18 +130,21 @@ class Release:
         )
 
 
-def parse_release_date(text: str) -> dt.date | None:
+def parse_release_date(text: str, *, last: bool = False) -> dt.date | None:
     """Read ``YYYY``, ``YYYY-MM`` or ``YYYY-MM-DD``.
 
     Parameters
     ----------
     text : str
         The date; empty means unknown. A timestamp such as ``2024-05-01T00:00:00Z`` counts by its day.
+    last : bool
+        Whether a year or a month stands for its last day instead, as it does at the end of a range.
 
     Returns
     -------
     datetime.date or None
-        The first day of the period named, as music databases do for partial dates; None where unknown.
+        The first (or last) day of the period named; None where unknown. Music databases keep partial dates by their
+        first day.
 
     Raises
     ------
@@ -158,8 +158,11 @@ def parse_release_date(text: str) -> dt.date | None:
     try:
         if match is None:
             raise ValueError
-        year, month, day = match.groups()
-        return dt.date(int(year), int(month or 1), int(day or 1))
+        year, month, day = (int(part) if part else None for part in match.groups())
+        assert year is not None  # the expression has it
+        month = month or (12 if last else 1)
+        first = dt.date(year, month, 1)
+        return first.replace(day=day or (calendar.monthrange(year, month)[1] if last else 1))
     except ValueError:
         raise ReleaseError(
             f"Release date {text!r} is no date; write YYYY-MM-DD, YYYY-MM or YYYY.", field="release_date"
@@ -173,6 +176,20 @@ def _check_id(field: str, value: str) -> None:
             f"{field} {shown} is not an id; ids are 1 to {MAX_ID_CHARACTERS} printable characters.",
             field=field,
         )
+
+
+def _check_text(track_id: str, field: str, text: str) -> None:
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise ReleaseError(
+            f"The {field} of track {track_id!r} has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are taken.",
+            field=field,
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON's \ud800 makes one
+        raise ReleaseError(
+            f"The {field} of track {track_id!r} is not valid Unicode; send it as UTF-8.", field=field
+        ) from None
 
 
 def _complete_roles(track_id: str, roles: tuple[str, ...], n_artists: int) -> tuple[str, ...]:
