@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import FactorsError
+from jobs.input_file import file_size
+from jobs.release import MAX_ID_CHARACTERS
 
 MAX_DIM = 4096  # far above any collaborative space in use; a matrix turned on its side is caught by it
 
@@ -26,7 +29,7 @@ class Factors:
     Attributes
     ----------
     ids : ndarray of str, shape (n,)
-        Distinct, not empty.
+        Distinct, each of 1 to 256 printable characters.
     vectors : ndarray of float32, shape (n, dim)
         Finite.
     """
@@ -53,16 +56,19 @@ def read_factors(path: Path, *, id_column: str) -> Factors:
     Raises
     ------
     FactorsError
-        When the file is missing, unreadable, without rows, of uneven length, or holds a NaN, an infinity or an id
-        twice; the sentence names the first such row.
+        When the file is missing, unreadable, without rows, of uneven length, or holds a NaN, an infinity, an id
+        twice or what is no id; the sentence names the first such row.
     """
-    if not path.is_file():
+    if file_size(path) is None:
         raise FactorsError(f"There is no factor file at {path}; give a .parquet, .npy or .jsonl file.")
     readers = {".parquet": _read_parquet, ".npy": _read_npy, ".jsonl": _read_jsonl}
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise FactorsError(f"The factor file {path} has to end in one of {', '.join(readers)}.")
-    ids, vectors = readers[suffix](path, id_column)
+    try:
+        ids, vectors = readers[suffix](path, id_column)
+    except OSError as error:
+        raise FactorsError(f"The factor file {path} cannot be read: {error.strerror or error}.") from None
     return check_factors(ids, vectors, name=str(path))
 
 
@@ -99,8 +105,12 @@ def check_factors(ids: list[str], vectors: NDArray[np.floating], *, name: str) -
         raise FactorsError(f"{name}: there are {len(ids)} ids for {n_rows} vectors; give one id for each vector.")
     seen: dict[str, int] = {}
     for row, one_id in enumerate(ids):
-        if not one_id:
-            raise FactorsError(f"{name}: row {row + 1} has an empty id.")
+        # Before the array of all ids is made, which gives every id as much room as the longest one.
+        if not one_id or len(one_id) > MAX_ID_CHARACTERS or not one_id.isprintable():
+            what = f"{one_id[:40]!r} for an id" if one_id else "an empty id"
+            raise FactorsError(
+                f"{name}: row {row + 1} has {what}; ids are 1 to {MAX_ID_CHARACTERS} printable characters."
+            )
         if one_id in seen:
             raise FactorsError(f"{name}: id {one_id!r} stands in rows {seen[one_id] + 1} and {row + 1}.")
         seen[one_id] = row
@@ -125,10 +135,11 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
         if missing:
             raise FactorsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(names)}.")
         table = pq.read_table(path, columns=[id_column, "vector"])
-    except (pa.ArrowException, OSError) as error:
+        ids, column = _id_column(path, table.column(id_column)), table.column("vector").combine_chunks()
+        id_texts = [str(one) for one in ids.to_pylist()]
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8
         first_line = (str(error).splitlines() or ["unknown error"])[0]
         raise FactorsError(f"{path} is no readable Parquet file: {first_line}") from None
-    ids, column = table.column(id_column), table.column("vector").combine_chunks()
     if not len(ids):
         return [], np.empty((0, 0))
     if ids.null_count or column.null_count:
@@ -140,22 +151,33 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
     lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
     if lengths.size > 1:
         raise FactorsError(f"{path}: vectors of {lengths[0]} and of {lengths[-1]} dimensions stand side by side.")
-    try:
-        flat = column.flatten().cast(pa.float32(), safe=False)
-    except pa.ArrowException:
-        raise FactorsError(f"{path}: the vectors hold {column.type.value_type}, which are not numbers.") from None
-    values = flat.to_numpy(zero_copy_only=False)
-    return [str(one) for one in ids.to_pylist()], values.reshape(len(ids), -1)
+    kind = column.type.value_type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        raise FactorsError(f"{path}: the vectors hold {kind}, which are not numbers.")
+    values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return id_texts, values.reshape(len(ids), -1)
+
+
+def _id_column(path: Path, column: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+        raise FactorsError(f"{path}: the ids are of type {kind}; texts or whole numbers are needed.")
+    return column
 
 
 def _read_npy(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
     ids_path = path.with_suffix(".ids")
-    if not ids_path.is_file():
+    if file_size(ids_path) is None:
         raise FactorsError(f"{path} needs its ids, one {id_column} a line, in {ids_path}.")
     try:
-        matrix = np.load(path, allow_pickle=False, mmap_mode="r")
+        matrix = np.lib.format.open_memmap(path, mode="r")  # numpy.load would take archives and pickles as well
         ids = ids_path.read_text(encoding="utf-8").splitlines()
-    except (ValueError, EOFError, OSError) as error:  # UnicodeDecodeError is a ValueError
+    except (ValueError, EOFError, OSError, OverflowError, RecursionError, MemoryError) as error:
+        # What a damaged header asks for goes through all of these; text that is no UTF-8 is a ValueError.
         raise FactorsError(f"{path} or its ids cannot be read: {error}") from None
     if matrix.dtype.kind not in "fiu":
         raise FactorsError(f"{path} holds {matrix.dtype}; numbers are needed.")
@@ -164,22 +186,54 @@ def _read_npy(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floatin
 
 def _read_jsonl(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
     ids: list[str] = []
-    rows: list[list[float]] = []
+    rows: list[NDArray[np.float64]] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 fields = json.loads(line)
-                one_id, vector = fields[id_column], [float(value) for value in fields["vector"]]
-            except (ValueError, TypeError, KeyError, RecursionError):
+                one_id, vector = _id(fields[id_column]), as_vector(fields["vector"])
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 raise FactorsError(
-                    f"{path}, line {number}: an object with {id_column!r} and 'vector' (a list of numbers) is needed."
+                    f"{path}, line {number}: an object with {id_column!r} (a text or a whole number) and 'vector' "
+                    "(a list of numbers) is needed."
                 ) from None
             if rows and len(vector) != len(rows[0]):
                 raise FactorsError(
                     f"{path}, line {number}: the vector has {len(vector)} dimensions, the first one {len(rows[0])}."
                 )
-            ids.append(str(one_id))
+            ids.append(one_id)
             rows.append(vector)
-    return ids, np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+    return ids, np.stack(rows) if rows else np.empty((0, 0))
+
+
+def as_vector(value: Any) -> NDArray[np.float64]:
+    """Take a list as JSON has it for a vector.
+
+    Parameters
+    ----------
+    value : object
+        What was read.
+
+    Returns
+    -------
+    ndarray of float64, shape (dim,)
+        Perhaps not finite.
+
+    Raises
+    ------
+    TypeError
+        When it is no list, or one of its members is no number; a truth value is none.
+    OverflowError
+        For a whole number beyond every float.
+    """
+    if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
+        raise TypeError("a list of numbers is needed")
+    return np.array(value, dtype=np.float64)
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("an id is a text or a whole number")
+    return str(value)
