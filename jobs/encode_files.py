@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,26 @@ if TYPE_CHECKING:
     from encoders import Encoder
 
 GROUP_FILES = 8
+
+
+def check_output(out: Path) -> None:
+    """Make sure that a file can be written, before the work for it is done.
+
+    Parameters
+    ----------
+    out : Path
+        The file; its folder is made.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it is a folder, or the place cannot be written to.
+    """
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _unfinished(out).write_bytes(b"")
+    _unfinished(out).unlink()
 
 
 @dataclass(frozen=True)
@@ -64,7 +86,8 @@ def encode_files(
     ----------
     files : sequence of Path
     out : Path
-        Parquet file; written at the end and in one step, so that it is whole or not there.
+        Parquet file; its folder is made where there is none. Written at the end and in one step, so that it is
+        whole or not there.
     encoder : Encoder
     limits : AudioLimits
     max_seconds : float, optional
@@ -76,10 +99,16 @@ def encode_files(
     Returns
     -------
     EncodeReport
+
+    Raises
+    ------
+    OSError, ValueError
+        When `out` cannot be written; before anything is encoded.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_output(out)
     report = EncodeReport()
     clock = StageClock()
     columns: dict[str, list[Any]] = {"audio": [], "content": []}
@@ -113,11 +142,13 @@ def encode_files(
     arrays = {"audio": pa.array(columns.pop("audio"), pa.string())}
     for name, vectors in columns.items():
         arrays[name] = _fixed_size_list(pa, vectors, encoder.dim)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(arrays).replace_schema_metadata({"encoder_id": encoder.encoder_id}), unfinished)
-    unfinished.replace(out)
+    pq.write_table(pa.table(arrays).replace_schema_metadata({"encoder_id": encoder.encoder_id}), _unfinished(out))
+    _unfinished(out).replace(out)
     return report
+
+
+def _unfinished(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished")
 
 
 def _fixed_size_list(pa: Any, rows: list[Any], dim: int) -> Any:
