@@ -7,6 +7,7 @@ what was refused is listed.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -65,20 +66,43 @@ commands_bench.register(app)
 
 def main() -> None:
     """Run the command line and turn errors into a sentence and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a title that the terminal cannot show must not end a report
     try:
         app()
     except SettingsError as error:
         say(f"anacrusis: {error}")
         sys.exit(EXIT_USAGE)
     except Exception as error:
-        # A caller's error has a stable reason and a sentence of its own; anything else is ours, and whoever
-        # reports it needs the traceback.
-        reason = getattr(error, "reason", None)
-        if isinstance(reason, str):
-            say(f"anacrusis: {error} [{reason}]")
+        if isinstance(error, _callers_errors()):
+            say(f"anacrusis: {error} [{getattr(error, 'reason', '')}]")
             sys.exit(EXIT_USAGE)
+        # Anything else is ours, and whoever reports it needs the traceback.
         logging.getLogger("anacrusis").exception("unexpected failure")
         sys.exit(EXIT_FAILURE)
+
+
+def _callers_errors() -> tuple[type[Exception], ...]:
+    """Import the roots of what a caller can cause, once something did go wrong: the rooms are heavy.
+
+    An attribute `reason` alone tells nothing: UnicodeDecodeError has one, too.
+    """
+    from artist_transfer import TransferError
+    from encoders import EncoderError
+    from grpc_service.options import InvalidServerOptionError
+    from grpc_service.server import AddressError
+    from index import StoreError
+    from jobs import JobError, RefreshStoppedError
+
+    return (
+        AddressError,
+        EncoderError,
+        InvalidServerOptionError,
+        JobError,
+        RefreshStoppedError,
+        StoreError,
+        TransferError,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anacrusis.console import report, say, shown_progress, table
+from anacrusis.console import blaming, report, say, shown_progress, table
 from anacrusis.context import EXIT_IN_PART, Home, Json, shared
 
 
@@ -35,11 +35,13 @@ def encode(
 ) -> None:
     """Turn audio files into content vectors, without a home folder."""
     from encoders import load_encoder
-    from jobs.encode_files import encode_files
+    from jobs.encode_files import check_output, encode_files
 
     settings = shared(context).settings
+    with blaming(out):
+        check_output(out)
     chosen = load_encoder(encoder or settings.encoder, device=settings.device)
-    with shown_progress() as on_progress:
+    with blaming(out), shown_progress() as on_progress:
         done = encode_files(
             files,
             out,

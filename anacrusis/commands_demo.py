@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anacrusis.console import report, say, shown_progress, table
+from anacrusis.console import blaming, report, say, shown_progress, table
 from anacrusis.context import Json, shared
 from anacrusis.settings import SettingsError
 
@@ -40,8 +40,10 @@ def demo(
     """Show the whole way on real music: two tracks that stand in no playlist find their place among 34 that do."""
     from anacrusis.wesnoth_catalogue import learn_factors, load_catalogue
 
-    if keep is not None and keep.exists() and any(keep.iterdir()):
-        raise SettingsError(f"The folder {keep} is not empty; name a new one for --keep.")
+    if keep is not None:
+        with blaming(keep):
+            if keep.exists() and any(keep.iterdir()):
+                raise SettingsError(f"The folder {keep} is not empty; name a new one for --keep.")
     catalogue = load_catalogue()
     with ExitStack() as stack:
         home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anacrusis-demo-")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,12 @@ from anacrusis.console import report, table
 from anacrusis.context import Home, Json, shared
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from index import Filters
+
+MAX_VECTOR_BYTES = 1 << 20  # a few thousand numbers, however they are written
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +37,12 @@ def neighbors(
     user: Annotated[str | None, typer.Option(help="Tracks for this user, by the space's user vectors.")] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="How many, 1 to 2048.")] = 10,
     space: Annotated[str, typer.Option(help="Refuse unless this space is the published one.")] = "",
-    released_from: Annotated[str, typer.Option(help="Only tracks released on this day or later.")] = "",
-    released_to: Annotated[str, typer.Option(help="Only tracks released on this day or earlier.")] = "",
+    released_from: Annotated[
+        str, typer.Option(help="Only tracks released on this day, or in this month or year (YYYY-MM, YYYY), or later.")
+    ] = "",
+    released_to: Annotated[
+        str, typer.Option(help="Only tracks released on this day, or in this month or year, or earlier.")
+    ] = "",
     artist: Annotated[list[str] | None, typer.Option(help="Only tracks that credit one of these.")] = None,
     without_artist: Annotated[list[str] | None, typer.Option(help="No track that credits one of these.")] = None,
     tier: Annotated[
@@ -96,20 +106,34 @@ def neighbors(
         )
 
 
-def _read_vector(text: str) -> Any:
+def _read_vector(text: str) -> NDArray[np.float32]:
     import numpy as np
+
+    from jobs.factors import as_vector
+    from jobs.input_file import file_size
 
     path = Path(text)
     try:
         if text.lstrip().startswith("["):
-            values: Any = json.loads(text)
+            vector = as_vector(json.loads(text))
+        elif not 0 < (file_size(path) or 0) <= MAX_VECTOR_BYTES:
+            raise ValueError(f"there is no such file of 1 to {MAX_VECTOR_BYTES} bytes")
         elif path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            vector = np.lib.format.open_memmap(path, mode="r")
+            if vector.dtype.kind not in "fiu":
+                raise ValueError(f"it holds {vector.dtype}")
         else:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        return np.asarray(values, dtype=np.float32).reshape(-1)
-    except (OSError, ValueError, TypeError) as error:
-        raise typer.BadParameter(f"--vector is neither a list of numbers nor a file of one: {error}") from None
+            vector = as_vector(json.loads(path.read_text(encoding="utf-8")))
+    except RecursionError:
+        raise typer.BadParameter("--vector holds lists within lists; give one list of numbers") from None
+    except (OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise typer.BadParameter(
+            f"--vector is neither a list of numbers nor a .npy or .json file of one: {str(error)[:200]}"
+        ) from None
+    if vector.ndim != 1:
+        raise typer.BadParameter(f"--vector is an array of {vector.ndim} dimensions; give one vector")
+    with np.errstate(over="ignore"):  # what leaves float32's range becomes inf, which the search refuses by name
+        return np.array(vector, dtype=np.float32)
 
 
 def _filters(
@@ -127,9 +151,13 @@ def _filters(
     except KeyError as error:
         names = ", ".join(tier.name.lower() for tier in Tier)
         raise typer.BadParameter(f"there is no tier {str(error.args[0]).lower()!r}; the tiers are {names}") from None
+    if market is not None and not re.fullmatch("[A-Z]{2}", market):
+        raise typer.BadParameter(f"--market {market[:40]!r} is no ISO 3166-1 alpha-2 code such as 'DE'")
+    if "" in (*(artists_in or ()), *(artists_out or ())):
+        raise typer.BadParameter("--artist and --without-artist need an artist's id; one is empty")
     return Filters(
-        released_from=_date("--released-from", released_from),
-        released_to=_date("--released-to", released_to),
+        released_from=_date("--released-from", released_from, last=False),
+        released_to=_date("--released-to", released_to, last=True),
         artists_in=frozenset(artists_in or ()),
         artists_out=frozenset(artists_out or ()),
         tiers=chosen,
@@ -137,8 +165,12 @@ def _filters(
     )
 
 
-def _date(option: str, text: str) -> dt.date | None:
+def _date(option: str, text: str, *, last: bool) -> dt.date | None:
+    from jobs import ReleaseError, parse_release_date
+
     try:
-        return dt.date.fromisoformat(text) if text else None
-    except ValueError:
-        raise typer.BadParameter(f"{option} {text!r} is no date; write YYYY-MM-DD") from None
+        return parse_release_date(text, last=last)
+    except ReleaseError:
+        raise typer.BadParameter(
+            f"{option} {text[:40]!r} is no date; write YYYY-MM-DD, or YYYY-MM or YYYY for a whole month or year"
+        ) from None

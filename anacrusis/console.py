@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -10,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,9 +23,15 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from anacrusis.settings import SettingsError
+
 if TYPE_CHECKING:
     from jobs.progress import OnProgress, Progress
 
+# What a folder, a disk or the rights to them bring about, where the system does not say which file it is about.
+_OF_A_PLACE = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS}
+)
 PLAIN_INTERVAL_S = 5.0  # a log file wants a sign of life, not a line for each track
 
 
@@ -131,12 +137,75 @@ def report(json_to: Path | None, result: Mapping[str, Any]) -> bool:
     """
     if json_to is None:
         return False
+    to_stdout = str(json_to) == "-"
     text = json.dumps(result, indent=2, ensure_ascii=False, default=str, allow_nan=False)
-    if str(json_to) == "-":
+    try:
+        text.encode((sys.stdout.encoding if to_stdout else None) or "utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair of a refused row, or a terminal of another encoding
+        text = json.dumps(result, indent=2, default=str, allow_nan=False)
+    if to_stdout:
         print(text, flush=True)  # a waiting parent process reads it from a pipe
         return True
-    try:
+    with blaming(json_to):
         json_to.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"the report cannot be written to {json_to}: {error.strerror}") from None
     return False
+
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse a report that could not be written in the end, before any work is done.
+
+    Parameters
+    ----------
+    path : Path or None
+        As for `report`.
+
+    Returns
+    -------
+    Path or None
+        The same.
+
+    Raises
+    ------
+    SettingsError
+        When it is a folder, or the place cannot be written to.
+    """
+    if path is None or str(path) == "-":
+        return path
+    with blaming(path):
+        there = path.exists()
+        if not there or path.is_file() or path.is_dir():  # opening a pipe and closing it would end its reader
+            path.open("ab").close()
+        if not there:
+            path.unlink()
+    return path
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Turn the file system's refusals of a path that the caller named into a sentence about that path.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder; what lies in it, and the folders on the way to it, count as well.
+
+    Raises
+    ------
+    SettingsError
+        In place of an OSError or ValueError (a null character) about the path. Other errors pass through.
+    """
+    if "\x00" in str(path):
+        raise SettingsError(f"The path {str(path)!r} holds a null character; name another one.")
+    try:
+        yield
+    except OSError as error:
+        if not _is_about(error, path.absolute()):
+            raise
+        raise SettingsError(f"{path} cannot be used: {error.strerror}; name another place.") from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    if not isinstance(error.filename, str | Path):
+        return error.errno in _OF_A_PLACE
+    named = Path(error.filename).absolute()
+    return named.is_relative_to(path) or path.is_relative_to(named)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anacrusis.console import blaming, writable
 from anacrusis.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -22,7 +25,8 @@ Home = Annotated[
     Path | None, typer.Option("--home", help="Home folder; here or before the command (or ANACRUSIS_HOME).")
 ]
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write the report to this file as JSON; - is standard output.")
+    Path | None,
+    typer.Option("--json", callback=writable, help="Write the report to this file as JSON; - is standard output."),
 ]
 
 
@@ -64,7 +68,8 @@ class Context:
             raise SettingsError("No home folder is named; give --home DIR or set ANACRUSIS_HOME.")
         return home
 
-    def open_engine(self, home: Path | None, *, create: bool = False) -> Engine:
+    @contextmanager
+    def open_engine(self, home: Path | None, *, create: bool = False) -> Iterator[Engine]:
         """Open the home folder for work.
 
         Parameters
@@ -74,23 +79,43 @@ class Context:
         create : bool
             Whether a folder that does not exist becomes a new home.
 
-        Returns
-        -------
+        Yields
+        ------
         Engine
-            To be closed by the caller, or used as a context manager.
+            Closed in the end.
+
+        Raises
+        ------
+        SettingsError
+            When no home was named, or the file system refuses it, at once or later.
         """
         from jobs import Engine
 
-        return Engine.open(
-            self.home_folder(home),
-            create=create,
-            encoder=self.settings.encoder,
-            device=self.settings.device,
-            limits=self.settings.audio,
-        )
+        folder = self.home_folder(home)
+        with (
+            blaming(folder),
+            Engine.open(
+                folder,
+                create=create,
+                encoder=self.settings.encoder,
+                device=self.settings.device,
+                limits=self.settings.audio,
+            ) as engine,
+        ):
+            yield engine
 
 
 def shared(context: typer.Context) -> Context:
-    """Return the `Context` that the front door made."""
+    """Return the `Context` that the front door made, once the command's own texts are known to be texts.
+
+    Raises
+    ------
+    SettingsError
+        When an argument holds bytes that are no UTF-8; only paths may.
+    """
+    for name, value in context.params.items():
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                raise SettingsError(f"The {name.replace('_', ' ')} {text[:80]!r} is not valid Unicode; give UTF-8.")
     assert isinstance(context.obj, Context)  # set by the callback before any command runs
     return context.obj

@@ -29,7 +29,7 @@ for _section in (AudioLimits, ServerOptions):
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used; the message names each key, what is wrong with it, and what is allowed."""
+    """The configuration, or an option, cannot be used; the message names it, what is wrong with it, and the remedy."""
 
 
 class Settings(BaseSettings):
@@ -122,14 +122,18 @@ def load_settings(config: Path | None = None) -> Settings:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise SettingsError(f"There is no configuration file at {path}.")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise SettingsError(f"The configuration file {path} is larger than {MAX_CONFIG_BYTES} bytes.")
     try:
+        if not path.is_file():
+            raise SettingsError(f"There is no configuration file at {path}.")
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise SettingsError(f"The configuration file {path} is larger than {MAX_CONFIG_BYTES} bytes.")
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # TOML that is none, bytes that are no UTF-8, numbers of thousands of digits
         raise SettingsError(f"The configuration file {path} is no TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"The configuration file {path} is nested too deeply.") from None
 
 
 def _refuse_unknown_variables() -> None:
@@ -157,4 +161,5 @@ def _sentence(problem: Any) -> str:
         return "there is no such key"
     if problem["type"] == "value_error":  # the option class has a sentence of its own
         return str(problem["ctx"]["error"])
-    return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {problem['input']!r})"
+    found = repr(problem["input"])[:200]
+    return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {found})"
