@@ -83,7 +83,18 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
                 hits[query] = _hits(state, found.first(request.k))
         pending = np.array(unsatisfied, dtype=np.int64)
         fetch *= _WIDEN
-    return [found for found in hits if found is not None]
+    return [_current(state, found) for found in hits if found is not None]
+
+
+def _current(state: SearchState, hits: Hits) -> Hits:
+    """Leave out what was withdrawn after the state was made; the answer is then shorter than it might be."""
+    if len(state.withdrawn) == len(state.masked):
+        return hits
+    kept = [at for at, track_id in enumerate(hits.track_ids) if track_id not in state.withdrawn]
+    if len(kept) == len(hits):
+        return hits
+    ids = [hits.track_ids[at] for at in kept]
+    return Hits(ids, hits.scores[kept], hits.tiers[kept], hits.confidence[kept])
 
 
 def _near(scores: Float32Array, count: int) -> Int64Array:

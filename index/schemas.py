@@ -238,11 +238,6 @@ class ServedRows:
         return np.asarray(self.table["confidence"].to_numpy(), dtype=np.float32)
 
     @property
-    def model_ids(self) -> list[str]:
-        """Transfer model of each row; empty for collaborative vectors."""
-        return list(self.table["model_id"].to_pylist())
-
-    @property
     def versions(self) -> list[int]:
         """Version of the table that wrote each row, where the rows were read with it."""
         return list(self.table["_row_last_updated_at_version"].to_pylist())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -55,6 +55,9 @@ class Searcher:
         self._state: SearchState | None = None
         # Versions of the fresh, the tracks and the withdrawn table up to which what others wrote is adopted.
         self._seen = (0, 0, 0)
+        # Shared by all states, so that a view taken before a withdrawal keeps to it, too.
+        self._withdrawn: set[str] = set()
+        self._behind = False  # a commit could not be shown: no view before the state is mended
         self._syncing = threading.Lock()  # one sync at a time; may take long
         self._writing = threading.Lock()  # held to make a state from the newest one; short
         self._unsubscribe = store.subscribe(self._on_commit)
@@ -171,15 +174,22 @@ class Searcher:
     def _adopt(self, base: Base) -> None:
         # From here on commits of this process wait until the new state is there: they must land in it.
         with self._writing:
-            state = SearchState.of(base)
-            self._state, self._seen = self._advanced(state, base.snapshot.fresh_version, base.tracks_version)
+            self._begin(base)
         # The old base goes when the last search on it has returned: states hold their backend.
+
+    def _begin(self, base: Base) -> None:
+        state = SearchState.of(base, self._withdrawn)
+        self._state, self._seen = self._advanced(state, base.snapshot.fresh_version, base.tracks_version)
+        self._behind = False
 
     def _catch_up(self) -> bool:
         with self._writing:
             state = self._state
             if state is None:
                 return False
+            if self._behind:
+                self._begin(state.base)
+                return True
             if self._seen == self._store.versions(state.base.space.space_id):
                 return False
             self._state, self._seen = self._advanced(state, *self._seen[:2])
@@ -192,7 +202,11 @@ class Searcher:
         fresh, fresh_version = self._fresh_since(state.base.space.space_id, seen_fresh)
         tracks, tracks_version = self._tracks_since(seen_tracks)
         withdrawn, withdrawn_version = self._store.withdrawn_at()
-        new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
+        try:
+            new = state.updated(vectors=fresh, tracks=tracks, withdrawn=withdrawn, find_tracks=self._find_tracks)
+        except BaseException:
+            self._behind = self._behind or state.fresh.torn
+            raise
         return new, (fresh_version, tracks_version, withdrawn_version)
 
     def _fresh_since(self, space_id: str, version: int) -> tuple[dict[str, tuple[ServedVector, int]], int]:
@@ -208,37 +222,31 @@ class Searcher:
 
     def _on_commit(self, committed: Committed) -> None:
         """Show a group of this process's commits; called by the committer, in order, before their callers return."""
+        self._withdrawn.update(committed.withdrawn)
         with self._writing:
             state = self._state
-            if state is None:
-                return
+            if state is None or self._behind:
+                return  # whoever makes the state reads the group from the tables
             space_id = state.base.space.space_id
             version = committed.fresh_versions.get(space_id, 0)
-            self._state = state.updated(
-                vectors={key: (row, version) for key, row in committed.fresh.get(space_id, {}).items()},
-                tracks={key: (track, committed.tracks_version) for key, track in committed.tracks.items()},
-                withdrawn=committed.withdrawn,
-                find_tracks=self._find_tracks,
-            )
-
-    def add(self, rows: Sequence[ServedVector], tracks: Sequence[TrackRecord]) -> None:
-        """Make sure that committed rows are found by the next search.
-
-        Commits through this searcher's own store are shown before `Store.commit` returns; this is for rows that were
-        committed otherwise, and costs next to nothing where they are shown already. What is shown is always what
-        the tables hold, so that a newer commit is never put back by a late call.
-        """
-        state = self._state
-        if state is None or any(not _shows(state, row) for row in rows) or (tracks and not rows):
-            self.sync()
-
-    def withdraw(self, track_ids: Iterable[str]) -> None:
-        """Leave tracks out of every answer from now on; that it lasts is up to a commit."""
-        with self._writing:
-            if self._state is not None:
-                self._state = self._state.updated(
-                    vectors={}, tracks={}, withdrawn=set(track_ids), find_tracks=self._find_tracks
+            try:
+                self._state = state.updated(
+                    vectors={key: (row, version) for key, row in committed.fresh.get(space_id, {}).items()},
+                    tracks={key: (track, committed.tracks_version) for key, track in committed.tracks.items()},
+                    withdrawn=committed.withdrawn,
+                    find_tracks=self._find_tracks,
                 )
+            except Exception:
+                # The group is durable and will be acknowledged: nothing is answered before it is shown.
+                self._behind = True
+                _log.exception("a commit could not be shown; the next query shows it")
+
+    def _newest(self) -> SearchState | None:
+        if self._behind:
+            with self._writing:
+                if self._behind and self._state is not None:
+                    self._begin(self._state.base)
+        return self._state
 
     # Searching -----------------------------------------------------------------------------------------------------
 
@@ -299,15 +307,22 @@ class Searcher:
         return self.view().vectors(track_ids)
 
     def view(self) -> SearchView:
-        """Take hold of what is served at this moment, for calls that belong together; raises `NoSnapshotError`."""
-        state = self._state
+        """Take hold of what is served at this moment, for calls that belong together.
+
+        Raises
+        ------
+        NoSnapshotError
+        DamagedHomeError
+            A commit could not be shown when it was made, and the tables can still not be read.
+        """
+        state = self._newest()
         if state is None:
             raise NoSnapshotError("nothing is published yet: import a space and publish a snapshot of it first")
         return SearchView(state)
 
     def status(self) -> SearcherStatus:
         """Count what is served; empty ids and zero counts before the first publish."""
-        state = self._state
+        state = self._newest()
         withdrawn = len(self._store.withdrawn())
         if state is None:
             return SearcherStatus("", "", "", self._device, 0, dict.fromkeys(Tier, 0), 0, withdrawn)
@@ -331,9 +346,3 @@ class Searcher:
 def _versioned(rows: pa.Table) -> dict[str, tuple[TrackRecord, int]]:
     versions: list[Any] = rows[ROW_VERSION].to_pylist()
     return {track.track_id: (track, at) for track, at in zip(track_records(rows), versions, strict=True)}
-
-
-def _shows(state: SearchState, row: ServedVector) -> bool:
-    vector = state.find(row.track_id)
-    wanted = state.searchable(np.asarray(row.vector, dtype=np.float32)[None])[0]
-    return row.track_id in state.withdrawn or (vector is not None and np.array_equal(vector, wanted))

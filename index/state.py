@@ -71,15 +71,17 @@ class FreshRows:
         self.columns = GrowingColumns(base.artists, base.markets)
         self.provenance: list[_Provenance] = []
         self.newest: dict[str, int] = {}
+        self.torn = False  # an append was broken off, so that the lists may differ in length: never append again
 
-    def append(self, vector: Float32Array, provenance: _Provenance) -> int:
-        """Append a row and give its number."""
-        row = len(self.provenance)
-        self.vectors.extend(vector[None])
-        self.columns.append(provenance.track, int(provenance.tier), provenance.confidence)
-        self.provenance.append(provenance)
-        self.newest[provenance.track.track_id] = row
-        return row
+    def extend(self, rows: Iterable[tuple[Float32Array, _Provenance]]) -> None:
+        """Append rows."""
+        self.torn = True
+        for vector, provenance in rows:
+            self.vectors.extend(vector[None])
+            self.columns.append(provenance.track, int(provenance.tier), provenance.confidence)
+            self.provenance.append(provenance)
+            self.newest[provenance.track.track_id] = len(self.provenance) - 1
+        self.torn = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,11 @@ class SearchState:
     fresh_columns, fresh_vectors : the fresh rows as of this state
         Vectors of shape (f, dim), float32, of unit length where the metric is cosine.
     fresh_alive : ndarray of bool, shape (f,)
+    withdrawn : set of str
+        Shared by all states of a searcher and grown in place: none of its ids may be in any answer from now on,
+        also not in one that a view of an older state gives.
+    masked : frozenset of str
+        Those of `withdrawn` whose rows this state leaves out of the search itself.
     """
 
     base: Base
@@ -104,13 +111,15 @@ class SearchState:
     fresh_vectors: Float32Array
     fresh_alive: BoolArray
     withdrawn: set[str] = field(default_factory=set)
+    masked: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, base: Base) -> SearchState:
+    def of(cls, base: Base, withdrawn: set[str] | None = None) -> SearchState:
         """Begin with a snapshot and nothing fresh."""
         fresh = FreshRows(base)
         none = np.zeros(0, dtype=bool)
-        return cls(base, None, base.backend.count, fresh, fresh.columns.view(), fresh.vectors.view(), none)
+        shared = withdrawn if withdrawn is not None else set()
+        return cls(base, None, base.backend.count, fresh, fresh.columns.view(), fresh.vectors.view(), none, shared)
 
     def searchable(self, vectors: Float32Array) -> Float32Array:
         """Bring vectors of shape (n, dim) to what inner products are taken of."""
@@ -148,7 +157,8 @@ class SearchState:
     ) -> SearchState:
         """Give the state after some commits; what is not newer than what is shown is left aside.
 
-        Only the holder of the writer's lock may call this, on the newest state.
+        Only the holder of the writer's lock may call this, on the newest state. Where it raises, this state is as it
+        was, unless its fresh rows are torn; `withdrawn` holds in either case.
 
         Parameters
         ----------
@@ -158,9 +168,9 @@ class SearchState:
         find_tracks : callable
             Looks up tracks that are needed and not in `tracks`.
         """
-        newly_withdrawn = set(withdrawn) - self.withdrawn
-        # Grown in place: ids in it must be out of every answer from now on, and older states only mask by bitmaps.
-        self.withdrawn.update(newly_withdrawn)
+        # Before anything that may fail.
+        self.withdrawn.update(withdrawn)
+        newly_masked = self.withdrawn - self.masked if len(self.withdrawn) != len(self.masked) else set()
         shown = {track_id: self._versions(track_id) for track_id in {*vectors, *tracks}}
         moved: dict[str, tuple[bool, bool]] = {}
         for track_id, versions in shown.items():
@@ -176,27 +186,25 @@ class SearchState:
             if not new_track and track_id not in tracks and track_id not in self.fresh.newest
         ]
         looked_up = dict(find_tracks(wanting)) if wanting else {}
-        dead_fresh: list[int] = []
-        dead_base: list[int] = []
-        for track_id, (new_vector, _) in moved.items():
-            row = self.fresh.newest.get(track_id)
-            self._append(track_id, vectors.get(track_id) if new_vector else None, tracks, looked_up)
-            if row is not None:
-                dead_fresh.append(row)
-            else:
-                dead_base.append(find_sorted(self.base.columns.track_ids, track_id))
-        for track_id in newly_withdrawn:
-            dead_base.append(find_sorted(self.base.columns.track_ids, track_id))
-            dead_fresh.append(self.fresh.newest.get(track_id, -1))
-        return self._masked(dead_base, dead_fresh)
+        # All that reads from elsewhere comes first, the rows shared with older states are appended to at the end.
+        rows = [
+            self._row(track_id, vectors.get(track_id) if new_vector else None, tracks, looked_up)
+            for track_id, (new_vector, _) in moved.items()
+        ]
+        dead = {*moved, *newly_masked}
+        dead_fresh = [self.fresh.newest[track_id] for track_id in dead if track_id in self.fresh.newest]
+        dead_base = [find_sorted(self.base.columns.track_ids, track_id) for track_id in dead]
+        if rows:
+            self.fresh.extend(rows)
+        return self._without(dead_base, dead_fresh, newly_masked)
 
-    def _append(
+    def _row(
         self,
         track_id: str,
         new: tuple[ServedVector, int] | None,
         tracks: Mapping[str, tuple[TrackRecord, int]],
         looked_up: Mapping[str, tuple[TrackRecord, int]],
-    ) -> None:
+    ) -> tuple[Float32Array, _Provenance]:
         row = self.fresh.newest.get(track_id)
         old = self.fresh.provenance[row] if row is not None else None
         known = [found for found in (tracks.get(track_id), looked_up.get(track_id)) if found is not None]
@@ -215,13 +223,13 @@ class SearchState:
             vector = self.base.backend.vectors(np.array([at]))[0]
             tier, confidence = Tier(int(self.base.columns.tiers[at])), float(self.base.columns.confidence[at])
             version = self.base.snapshot.fresh_version
-        self.fresh.append(vector, _Provenance(track, tier, confidence, version, tracks_version))
+        return vector, _Provenance(track, tier, confidence, version, tracks_version)
 
-    def _masked(self, dead_base: Iterable[int], dead_fresh: Iterable[int]) -> SearchState:
+    def _without(self, dead_base: Iterable[int], dead_fresh: Iterable[int], masked: Collection[str]) -> SearchState:
         count = len(self.fresh.provenance)
         fresh_alive = np.ones(count, dtype=bool)
         fresh_alive[: len(self.fresh_alive)] = self.fresh_alive
-        fresh_alive[[row for row in dead_fresh if row >= 0]] = False
+        fresh_alive[list(dead_fresh)] = False
         bitmap, alive_count = self.base_alive, self.base_alive_count
         rows = np.array([row for row in dead_base if row >= 0], dtype=np.int64)
         if len(rows):
@@ -236,6 +244,7 @@ class SearchState:
             fresh_columns=self.fresh.columns.view(),
             fresh_vectors=self.fresh.vectors.view(),
             fresh_alive=fresh_alive,
+            masked=self.masked.union(masked) if masked else self.masked,
         )
 
 

@@ -132,6 +132,8 @@ class Store:
     def subscribe(self, listener: Callable[[Committed], None]) -> Callable[[], None]:
         """Have `listener` called with every group after it is durable and before its callers return, in order.
 
+        What it raises is logged: it does not keep the callers from their receipts.
+
         Returns
         -------
         callable
@@ -179,7 +181,7 @@ class Store:
             try:
                 listener(committed)
             except Exception:
-                # The rows are durable: a listener's trouble is its own, and its next sync repairs its picture.
+                # The rows are durable, so the commit succeeded: what a listener missed it must find out by itself.
                 _log.exception("a listener failed on a commit")
 
     # Reading -------------------------------------------------------------------------------------------------------
@@ -276,13 +278,6 @@ class Store:
     ) -> ServedRows:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
-
-    def served_ids(self, snapshot: SnapshotRecord) -> set[str]:
-        """Give the ids of all tracks that a snapshot and the rows fresh to it hold, withdrawn ones included."""
-        tables, space_id = self._spaces, snapshot.space_id
-        built = tables.served(space_id).read(columns=["track_id"], version=snapshot.served_version)
-        fresh = tables.fresh(space_id).read(columns=["track_id"], since=snapshot.fresh_version)
-        return {*built["track_id"].to_pylist(), *fresh["track_id"].to_pylist()}
 
     def stale_ids(self, snapshot: SnapshotRecord) -> list[str]:
         """Give the ids of tracks that a snapshot and the rows fresh to it do not show as the tracks are now.

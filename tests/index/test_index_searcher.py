@@ -29,7 +29,6 @@ from index import (
     build_snapshot,
     gpu_count,
 )
-from index.state import SearchState
 
 
 def test_credits_dates_and_markets_follow_a_track_that_is_edited(searcher, store):
@@ -69,22 +68,6 @@ def test_another_stores_commits_arrive_with_sync(searcher, store):
         assert "t09" not in hits.track_ids
         zoe = searcher.search(ones, 40, filters=Filters(artists_in=frozenset({"zoe"})))[0]
         assert sorted(zoe.track_ids) == ["new", "t08"]
-        # `add` adopts what another store committed, and believes the tables rather than a late caller.
-        row = served("more", np.full(8, 98))
-        other.commit(WriteBatch(tracks=[TrackRecord("more")], fresh={"als": [row]}))
-        searcher.add([row], [TrackRecord("more")])
-        assert "more" in searcher.search(ones, 40)[0].track_ids
-        searcher.add([served("more", np.full(8, 1))], [])
-        np.testing.assert_array_equal(searcher.vectors(["more"])[1], np.full((1, 8), 98))
-
-
-def test_withdraw_masks_at_once(searcher):
-    ones = np.ones((1, 8), dtype=np.float32)
-    searcher.withdraw(["t00", "unknown"])
-    assert "t00" not in searcher.search(ones, 40)[0].track_ids
-    assert not searcher.vectors(["t00"])[0][0]
-    searcher.sync()
-    assert "t00" not in searcher.search(ones, 40)[0].track_ids
 
 
 def test_k_reaches_from_one_to_its_limit(searcher):
@@ -199,19 +182,6 @@ def test_a_closed_searcher_serves_nothing(store, space):
     with pytest.raises(NoSnapshotError):
         searcher.search(np.ones((1, 8)), 1)
     store.commit(WriteBatch(tracks=[TrackRecord("t")], fresh={"als": [served("t", np.ones(8))]}))
-
-
-def test_a_commit_that_could_not_be_shown_is_shown_by_the_next_sync(searcher, store, monkeypatch, caplog):
-    def broken(self, **changes):
-        raise MemoryError("no room")
-
-    monkeypatch.setattr(SearchState, "updated", broken)
-    store.commit(WriteBatch(tracks=[TrackRecord("t")], fresh={"als": [served("t", np.full(8, 99))]}))
-    monkeypatch.undo()
-    assert "a listener failed" in caplog.text
-    assert not searcher.vectors(["t"])[0][0]
-    assert searcher.sync()
-    assert searcher.search(np.ones((1, 8)), 1)[0].track_ids == ["t"]
 
 
 def test_a_missing_gpu_is_named(store):
