@@ -44,3 +44,6 @@ def encode(
                 for stage in result["stages"]
             ],
         )
+        for check in result["checks"]:
+            holds = "holds" if check["holds"] else "does not hold"
+            print(f"{check['name']}: {check['measured']:.6g}, promised {check['bound']:g}: {holds}")

@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 STOP_TIMEOUT_S = 30.0
 
@@ -53,9 +55,13 @@ def running_server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
     """
     command = [sys.executable, "-m", "anacrusis", "--home", str(home), "serve"]
     command += ["--host", "127.0.0.1", "--port", "0", "--json", "-", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    # What it logs goes to a file: a pipe that nobody reads would fill up and stop the server.
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,  # noqa: S603
+    ):
         try:
-            yield ServerProcess(_address(process), process)
+            yield ServerProcess(_address(process, log), process)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -65,7 +71,7 @@ def running_server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
                 process.kill()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
     """Read the report that the server prints once it is ready: one JSON object."""
     assert process.stdout is not None  # opened as a pipe above
     text = ""
@@ -74,5 +80,5 @@ def _address(process: subprocess.Popen[str]) -> str:
         if line.startswith("}"):
             return str(json.loads(text)["address"])
     process.wait()
-    error = process.stderr.read() if process.stderr is not None else ""
-    raise RuntimeError(f"The server ended with exit code {process.returncode} before it was ready:\n{error}")
+    log.seek(0)
+    raise RuntimeError(f"The server ended with exit code {process.returncode} before it was ready:\n{log.read()}")
