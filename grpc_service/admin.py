@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from grpc_service.errors import RequestError
+from grpc_service.ids import checked_id
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2_grpc as pb_grpc
 from grpc_service.work import Work, deadline_of, send
@@ -35,8 +35,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
     async def RefreshArtists(  # noqa: N802, D102 - the proto names and documents it
         self, request: pb.RefreshArtistsRequest, context: grpc.aio.ServicerContext
     ) -> None:
-        if not all(request.artist_ids):
-            raise RequestError("artist_ids holds an empty id; name artists, or none for all.", field="artist_ids")
+        artist_ids = [checked_id(artist_id, "artist_ids") for artist_id in request.artist_ids]
         deadline_of(context)
         engine = self._work.engine
         loop = asyncio.get_running_loop()
@@ -55,7 +54,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         refresh = asyncio.ensure_future(
             self._work.refreshes.run(
                 engine.refresh,
-                list(request.artist_ids) or None,
+                artist_ids or None,
                 on_progress=on_progress,
                 should_stop=stop.is_set,
             )

@@ -7,11 +7,11 @@ import numpy as np
 
 from grpc_service import track_messages
 from grpc_service.errors import to_status
+from grpc_service.ids import checked_ids
 from grpc_service.interceptor import current_request_id
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import embedding_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import embedding_service_pb2_grpc as pb_grpc
-from grpc_service.releases import checked_ids
 from grpc_service.work import Work, deadline_of
 
 

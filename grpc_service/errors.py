@@ -28,6 +28,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "anacrusis"
+
+MAX_SENTENCE_CHARACTERS = 500
+MAX_SENTENCE_BYTES = 1000
+"""In UTF-8. A status travels as metadata, of which gRPC lets 8 KiB through (16 KiB at the very most; beyond it the
+caller sees a broken stream): there the sentence stands three times, in the status as base64, and percent-encoded."""
+
+MAX_NAME_BYTES = 200  # of a field, a resource's name or an entry of ErrorInfo's metadata
 _log = logging.getLogger(__name__)
 
 
@@ -174,6 +181,7 @@ RULES: dict[str, _Rule] = {
     "SPACE_MISMATCH": _unmet("space"),
     "TRACK_WITHDRAWN": _unmet("track"),
     "NOTHING_TO_SERVE": _unmet("space"),
+    "NOT_ENOUGH_TRACKS": _unmet("space"),  # of the warm tracks, too few have content to fit a model
     "SPACE_EXISTS": _unmet("space"),
     "NO_ROLLBACK": _unmet("snapshot"),
     "READ_ONLY": _unmet("home"),
@@ -187,7 +195,12 @@ RULES: dict[str, _Rule] = {
     "REFRESH_STOPPED": _Rule(grpc.StatusCode.ABORTED, _Detail.NONE),
     "DEADLINE_EXPIRED": _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, _Detail.NONE),
 }
-"""Reason to status; a reason that is not here becomes INTERNAL."""
+"""Reason to status; a reason that is not here becomes INTERNAL.
+
+That holds for the model files (``MODEL_*``): no caller can mend them and their sentences name folders of the server.
+It holds for the arrays and credits that the jobs hand to the transfer (``SHAPE_MISMATCH``, ``NOT_FINITE`` and so on),
+too: what a caller sends was checked before, so that these are mistakes of ours.
+"""
 
 # Their sentences name files of the server; the caller gets this one, the log gets theirs.
 _HOME_SENTENCE = "The service's home folder cannot be read; ask whoever runs it to look into its log."
@@ -225,14 +238,15 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
 
 
 def _status(rule: _Rule, reason: str, sentence: str, request_id: str, error: BaseException) -> status_pb2.Status:
+    sentence = _cut(sentence, MAX_SENTENCE_CHARACTERS, MAX_SENTENCE_BYTES)
     status = status_pb2.Status(code=rule.code.value[0], message=sentence)
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": request_id})
-    field = getattr(error, "field", "") or rule.subject
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": _name(request_id)})
+    field = _name(getattr(error, "field", "") or rule.subject)
     if rule.detail is _Detail.BAD_REQUEST:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=sentence, reason=reason)
         _pack(status, error_details_pb2.BadRequest(field_violations=[violation]))
     elif rule.detail is _Detail.RESOURCE:
-        name = str(getattr(error, "resource_name", ""))
+        name = _name(getattr(error, "resource_name", ""))
         _pack(
             status,
             error_details_pb2.ResourceInfo(resource_type=rule.subject, resource_name=name, description=sentence),
@@ -241,13 +255,30 @@ def _status(rule: _Rule, reason: str, sentence: str, request_id: str, error: Bas
         unmet = error_details_pb2.PreconditionFailure.Violation(type=reason, subject=rule.subject, description=sentence)
         _pack(status, error_details_pb2.PreconditionFailure(violations=[unmet]))
         if reason == "SPACE_MISMATCH":
-            info.metadata["served_space_id"] = str(getattr(error, "served", ""))
+            info.metadata["served_space_id"] = _name(getattr(error, "served", ""))
     elif rule.detail is _Detail.RETRY:
         delay = Duration()
         delay.FromNanoseconds(round((getattr(error, "retry_after_s", None) or rule.retry_after_s) * 1e9))
         _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
     _pack(status, info)
     return status
+
+
+def _cut(text: str, characters: int, size: int) -> str:
+    """Take the middle out of a text that is too long: its beginning names the thing, its end the remedy."""
+    text = text.encode(errors="backslashreplace").decode()  # a lone surrogate has no place in a proto's string
+    if len(text) <= characters and len(text.encode()) <= size:
+        return text
+    mark = " ... "
+    size -= len(mark)
+    characters = min(characters - len(mark), size)
+    start = text[: characters * 2 // 3].encode()[: size * 2 // 3].decode(errors="ignore")
+    end = text[-(characters // 3) :].encode()[-(size // 3) :].decode(errors="ignore")
+    return start + mark + end
+
+
+def _name(value: object) -> str:
+    return _cut(str(value), MAX_NAME_BYTES, MAX_NAME_BYTES)
 
 
 def _pack(status: status_pb2.Status, detail: object) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from grpc_service.errors import to_status
+from grpc_service.errors import QueueFullError, RequestError, to_status
 
 REQUEST_ID_KEY = "x-request-id"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
@@ -33,6 +34,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     The id is the caller's ``x-request-id`` where that is 1 to 128 printable characters, else a new one; it goes back
     in the trailing metadata and stands in every error.
 
+    Parameters
+    ----------
+    at_most : int
+        Calls of our services in progress at once; the next one gets QUEUE_FULL. gRPC's own limit would refuse it
+        without a word of why.
+
     Attributes
     ----------
     idle : asyncio.Event
@@ -41,7 +48,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         Calls of our services that are being handled, and since the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
         self.idle = asyncio.Event()
         self.idle.set()
         self.in_progress = 0
@@ -71,39 +79,34 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
         request_id = given if isinstance(given, str) and _ID.fullmatch(given) else uuid.uuid4().hex
+        read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._guarded(handler.stream_stream, request_id),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
+            return grpc.stream_stream_rpc_method_handler(self._guarded(handler.stream_stream, request_id), read, write)
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(
-                self._guarded(handler.stream_unary, request_id),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
+            return grpc.stream_unary_rpc_method_handler(self._guarded(handler.stream_unary, request_id), read, write)
+        # A single request is read inside the guard: gRPC would answer bytes that are no message with UNKNOWN.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guarded(handler.unary_stream, request_id),
-                handler.request_deserializer,
-                handler.response_serializer,
+                self._guarded(handler.unary_stream, request_id, read), None, write
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._guarded(handler.unary_unary, request_id), handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.unary_unary_rpc_method_handler(self._guarded(handler.unary_unary, request_id, read), None, write)
 
-    def _guarded(self, behaviour: Callable[..., Any], request_id: str) -> Callable[..., Awaitable[Any]]:
+    def _guarded(
+        self, behaviour: Callable[..., Any], request_id: str, read: Callable[[Any], Any] = lambda request: request
+    ) -> Callable[..., Awaitable[Any]]:
         if inspect.isasyncgenfunction(behaviour):
             raise TypeError(f"{behaviour.__qualname__} yields; write replies with context.write instead.")
 
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             _request_id.set(request_id)
-            self.in_progress += 1
             self.begun += 1
+            if self.in_progress >= self._at_most:
+                full = f"{self.in_progress} calls are in progress, as many as may be; try again shortly."
+                await _abort(context, QueueFullError(full), request_id)
+            self.in_progress += 1
             self.idle.clear()
             try:
-                reply = await behaviour(request, context)
+                reply = await behaviour(read(request), context)
                 context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
                 return reply
             except grpc.aio.AbortError:
@@ -118,6 +121,16 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                     self.idle.set()
 
         return call
+
+
+def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            raise RequestError("The bytes are no message of this method; send what its proto describes.") from None
+
+    return read
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: Exception, request_id: str) -> NoReturn:

@@ -84,6 +84,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
             finally:
                 window.release()
 
+        unreadable: RequestError | None = None
         draining = asyncio.ensure_future(self._work.draining.wait())
         try:
             async with asyncio.TaskGroup() as replies:
@@ -95,6 +96,9 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                         if not reading.done():
                             break
                         message = reading.result()
+                    except RequestError as error:  # no message; those before it keep their replies
+                        unreadable = error
+                        break
                     finally:
                         reading.cancel()
                     if message is grpc.aio.EOF:
@@ -102,6 +106,8 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                     replies.create_task(reply(message))
         finally:
             draining.cancel()
+        if unreadable is not None:
+            raise unreadable
         raise DrainingError("The server is being stopped; open the stream on another one, or again shortly.")
 
     async def _stream_reply(

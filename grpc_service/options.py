@@ -40,7 +40,9 @@ class ServerOptions:
     max_message_bytes : int
         Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
     max_concurrent_rpcs : int
-        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED.
+        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo). At twice
+        as many and a little more (health and reflection count there, too) gRPC itself refuses: with the same code and
+        no details.
     grace_s : float
         How long calls may go on once the server is told to stop, 0 to 3600.
     query_queue_size : int

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import grpc
 
 from grpc_service import track_messages
-from grpc_service.errors import RequestError, UploadTooLargeError
+from grpc_service.errors import RequestError, UploadTooLargeError, UriMissingError
+from grpc_service.ids import CONTROL, checked_ids
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import release_service_pb2_grpc as pb_grpc
-from grpc_service.uris import resolve_uri
+from grpc_service.uris import missing, resolve_uri
 from grpc_service.work import Work, deadline_of
 
 if TYPE_CHECKING:
     from jobs import IngestOutcome, Release
 
-MAX_IDS = 10_000  # of one WithdrawTracks or BatchGetEmbeddings; more come in several calls
 MAX_REASON_CHARACTERS = 1024
 
 
@@ -104,6 +104,8 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
                 f"The reason has {len(request.reason)} characters; at most {MAX_REASON_CHARACTERS} are kept.",
                 field="reason",
             )
+        if CONTROL.search(request.reason):
+            raise RequestError("The reason holds control characters; write one line of text.", field="reason")
         deadline_of(context)
         newly = await self._work.lookups.run(self._work.engine.withdraw, ids, request.reason)
         space_id, snapshot_id = self._work.engine.serving()
@@ -113,6 +115,8 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         deadline_of(context)  # expired work is not begun; what has begun is finished and may be sent again
         (outcome,) = await self._work.ingests.run(self._work.engine.ingest, [release])
         if outcome.error is not None:
+            if release.audio_uri and getattr(outcome.error, "reason", "") == UriMissingError.reason:
+                raise missing(release.audio_uri) from outcome.error  # theirs may name where a link leads to
             raise outcome.error
         return outcome
 
@@ -120,27 +124,3 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         most = self._work.options.max_upload_bytes
         if count > most:
             raise UploadTooLargeError(f"The upload is longer than {most} bytes; send a compressed file.", field="chunk")
-
-
-def checked_ids(ids: Sequence[str]) -> list[str]:
-    """Refuse a list of ids that is empty, too long, or holds an empty one.
-
-    Parameters
-    ----------
-    ids : sequence of str
-        As received.
-
-    Returns
-    -------
-    list of str
-        The same.
-
-    Raises
-    ------
-    RequestError
-        When it is not usable.
-    """
-    if not ids or len(ids) > MAX_IDS or not all(ids):
-        wrong = "an empty id" if ids and len(ids) <= MAX_IDS else f"{len(ids)} ids"
-        raise RequestError(f"track_ids holds {wrong}; give 1 to {MAX_IDS} ids a call.", field="track_ids")
-    return list(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grpc_service.errors import FilterError, RequestError, VectorPayloadError
+from grpc_service.ids import checked_id
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from index import Hits, TrackRecord
 
 DEFAULT_K = 10
+_MARKET = re.compile("[A-Z]{2}")
 Describe = Callable[[Sequence[str]], Sequence["TrackRecord | None"]]
 SearchRequest = neighbor_pb.SearchNeighborsRequest | neighbor_pb.BatchSearchNeighborsRequest
 
@@ -67,15 +70,19 @@ def filters_of(message: common.Filters) -> Filters | None:
     Raises
     ------
     FilterError
-        For a date, tier or market that cannot be read.
+        For a date, tier, market or artist id that cannot be read.
     """
     for tier in message.tiers:
         if tier not in {member.value for member in Tier}:
             raise FilterError(f"Tier {tier} does not exist; name tiers 1 to 3.", field="filters.tiers")
-    if message.market and not (len(message.market) == 2 and message.market.isascii() and message.market.isupper()):
+    if message.market and not _MARKET.fullmatch(message.market):
         raise FilterError(
-            f"Market {message.market!r} is no ISO 3166-1 alpha-2 code such as 'DE'.", field="filters.market"
+            f"Market {message.market[:40]!r} is no ISO 3166-1 alpha-2 code; write two upper-case letters such as 'DE'.",
+            field="filters.market",
         )
+    for field in ("artists_in", "artists_out"):
+        for artist_id in getattr(message, field):
+            checked_id(artist_id, f"filters.{field}", FilterError)
     filters = Filters(
         released_from=_day(message.released_from, "filters.released_from", last=False),
         released_to=_day(message.released_to, "filters.released_to", last=True),
@@ -158,9 +165,9 @@ def query_of(request: neighbor_pb.SearchNeighborsRequest) -> Query:
     shared = shared_arguments(request)
     subject = request.WhichOneof("subject")
     if subject == "track_id":
-        return Query(track_id=request.track_id, **shared)
+        return Query(track_id=checked_id(request.track_id, subject), **shared)
     if subject == "user_id":
-        return Query(user_id=request.user_id, **shared)
+        return Query(user_id=checked_id(request.user_id, subject), **shared)
     if subject is None:
         raise RequestError(
             "The request names nothing to find neighbours of; give track_id, vector, user_vector or user_id.",

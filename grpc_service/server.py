@@ -51,6 +51,8 @@ SERVICES: tuple[str, ...] = tuple(
 
 FLUSH_S = 0.25  # what the last replies get to leave, in seconds
 
+HEADROOM_RPCS = 64  # health, reflection and refusals on their way out, beyond the calls that are let in
+
 OnReady = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
@@ -77,11 +79,11 @@ class Server:
         self._options = options
         self._work = Work(engine, options)
         self._health = HealthServicer()
-        self._calls = StatusInterceptor()
+        self._calls = StatusInterceptor(options.max_concurrent_rpcs)
         self._polling: asyncio.Task[None] | None = None
         self._grpc = grpc.aio.server(
             interceptors=[self._calls],
-            maximum_concurrent_rpcs=options.max_concurrent_rpcs,
+            maximum_concurrent_rpcs=2 * options.max_concurrent_rpcs + HEADROOM_RPCS,
             options=_channel_arguments(options),
         )
         work, server = self._work, self._grpc

@@ -47,9 +47,31 @@ def resolve_uri(uri: str, allowed_roots: Sequence[Path]) -> Path:
         raise _refusal(uri) from None
     if not any(resolved != root and resolved.is_relative_to(root) for root in roots):
         raise _refusal(uri)
-    if not resolved.is_file():
-        raise UriMissingError(f"There is no audio file at {uri!r}; check the path, or upload the audio.", field="uri")
+    try:
+        found = resolved.is_file()
+    except (OSError, ValueError):  # a name or path too long, a folder that the server may not read
+        found = False
+    if not found:
+        raise missing(uri)
     return resolved
+
+
+def missing(uri: str) -> UriMissingError:
+    """Say that nothing readable is there, in the caller's words: never where a link leads to.
+
+    Parameters
+    ----------
+    uri : str
+        As the caller gave it.
+
+    Returns
+    -------
+    UriMissingError
+        To raise.
+    """
+    return UriMissingError(
+        f"There is no audio file to be read at {uri[:200]!r}; check the path, or upload the audio.", field="uri"
+    )
 
 
 def _path_of(uri: str) -> Path:

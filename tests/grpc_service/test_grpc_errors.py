@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import logging
+import re
+from pathlib import Path
 from types import ModuleType
 
 import grpc
@@ -70,6 +73,11 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
         jobs.errors.NothingToServeError,
         jobs.errors.ReadOnlyError,
     )),
+    (
+        artist_transfer.errors.NotEnoughTracksError("A sentence.", reason="NOT_ENOUGH_TRACKS"),
+        "FAILED_PRECONDITION",
+        PRECONDITION,
+    ),
     (index.errors.SpaceMismatchError("asked", "served"), "FAILED_PRECONDITION", PRECONDITION),
     (index.errors.NoSnapshotError("A sentence."), "UNAVAILABLE", RETRY),
     (index.errors.StoreClosedError("A sentence."), "UNAVAILABLE", RETRY),
@@ -79,6 +87,7 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (RefreshStoppedError("A sentence."), "ABORTED", None),
     (encoders.errors.EncoderFileError("A sentence about /srv/weights."), "INTERNAL", None),
     (artist_transfer.errors.ModelFileError("A sentence about /srv/models.", reason="MODEL_DAMAGED"), "INTERNAL", None),
+    (artist_transfer.errors.TransferInputError("A row of /srv.", reason="SHAPE_MISMATCH"), "INTERNAL", None),
     (RuntimeError("A sentence about /srv/home."), "INTERNAL", None),
     (UnicodeDecodeError("utf-8", b"", 0, 1, "has a reason of another kind"), "INTERNAL", None),
 ]  # fmt: skip
@@ -140,11 +149,29 @@ def test_every_reason_of_the_rooms_is_mapped_or_ours_to_answer_for() -> None:
     ours = {
         "ENCODER_FAILED", "ENCODER_UNKNOWN", "ENCODER_FILE", "WAVEFORM_INVALID", "OPTION_INVALID", "STORE",
         "DEVICE_UNAVAILABLE", "JOB_FAILED", "MANIFEST_INVALID", "FACTORS_INVALID",
+        # Of the transfer: its model files, and what the jobs hand to it.
+        "MODEL_MISSING", "MODEL_DAMAGED", "MODEL_VERSION", "MODEL_NOT_WRITTEN",
+        "SHAPE_MISMATCH", "NOT_FINITE", "NOT_NUMERIC", "TRACK_ID_EMPTY", "TRACK_ID_REPEATED", "ARTIST_ID_EMPTY",
+        "CREDITS_INVALID", "ROLE_UNKNOWN", "ENCODER_MISMATCH", "OPTION_OUT_OF_RANGE",
     }  # fmt: skip
     for room in (encoders.errors, index.errors, jobs.errors):
         for error in _classes(room):
             reason = getattr(error, "default_reason", None) or error.reason
             assert (reason in RULES) != (reason in ours), f"{error.__name__} ({reason}) has no rule in to_status"
+    for package in (artist_transfer, encoders, index, jobs):  # the reasons that are given where the error is raised
+        raised = _reasons_given(package)
+        assert raised or package is not artist_transfer
+        for reason in raised:
+            assert (reason in RULES) != (reason in ours), f"{package.__name__} raises {reason}: no rule in to_status"
+
+
+def _reasons_given(package: ModuleType) -> set[str]:
+    found = set()
+    for path in Path(str(package.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
+                found.add(str(node.value.value))
+    return {reason for reason in found if re.fullmatch("[A-Z_]+", reason)}
 
 
 def _classes(module: ModuleType) -> list[type]:
