@@ -36,6 +36,8 @@ def check_output(out: Path) -> None:
     """
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+    if out.parent.exists() and not out.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     _unfinished(out).write_bytes(b"")
     _unfinished(out).unlink()
@@ -148,7 +150,7 @@ def encode_files(
 
 
 def _unfinished(out: Path) -> Path:
-    return out.with_name(f".{out.name}.unfinished")
+    return out.with_name(f".{os.getpid()}.unfinished")  # short: the name beside it may be as long as names get
 
 
 def _fixed_size_list(pa: Any, rows: list[Any], dim: int) -> Any:

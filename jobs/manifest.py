@@ -25,6 +25,9 @@ REQUIRED_COLUMNS = ("track_id", "artist_ids", "audio")
 COLUMNS = (*REQUIRED_COLUMNS, "title", "release_date", "roles", "label", "markets", "isrc")
 MAX_MANIFEST_BYTES = 1 << 30  # 1 GiB: several million rows; a larger catalogue comes in several manifests
 LIST_SEPARATOR = ";"
+_EPOCH = dt.date(1970, 1, 1)
+_DAY_S = 86_400
+_TICKS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 csv.field_size_limit(1 << 20)  # one cell never needs more than 1 MiB; the default of 128 KiB cuts market lists
 
@@ -181,11 +184,20 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
             for number, field in enumerate(batch.schema):
                 if pa.types.is_timestamp(field.type):
-                    days = batch.column(number).cast(pa.date32(), safe=False)  # nanoseconds need pandas otherwise
-                    batch = batch.set_column(number, field.name, days)
+                    batch = batch.set_column(number, field.name, _days(batch.column(number)))
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: UTF-8, dates
         raise ManifestError(f"The manifest {path} is no readable Parquet file: {_first_line(error)}") from None
+
+
+def _days(timestamps: Any) -> Any:
+    """Return an Arrow array of timestamps as dates (UTC); Arrow's own casts wrap around, and round towards 1970."""
+    import pyarrow as pa
+
+    per_day = _DAY_S * _TICKS_A_SECOND[timestamps.type.unit]
+    ticks = timestamps.cast(pa.int64()).to_pylist()
+    days = [None if tick is None else _EPOCH + dt.timedelta(days=tick // per_day) for tick in ticks]
+    return pa.array(days, pa.date32())
 
 
 def _require_columns(path: Path, columns: Any) -> None:

@@ -73,6 +73,13 @@ def test_every_layout_reads_the_same(tmp_path: Path, layout: str) -> None:
         ({"track_id": "a\x00b"}, "printable"),
         ({"track_id": "x" * 300}, "256"),
         ({"title": "x" * 2000}, "1024"),
+        ({"title": "\ud800"}, "title of track 'one' is not valid Unicode"),
+        ({"label": "\ud800"}, "label of track 'one' is not valid Unicode"),
+        ({"audio": "\ud800.wav"}, "not valid Unicode"),
+        ({"track_id": "\ud800"}, "printable"),
+        ({"track_id": True}, "bool"),
+        ({"release_date": {"year": 2024}}, "dict"),
+        ({"release_date": json.loads("[" * 600 + "]" * 600)}, "list"),
     ],
 )
 def test_a_wrong_row_is_refused_and_says_why(tmp_path: Path, wrong: dict[str, object], field: str) -> None:
@@ -86,10 +93,12 @@ def test_a_wrong_row_is_refused_and_says_why(tmp_path: Path, wrong: dict[str, ob
 
 def test_json_lines_that_are_none_are_refused_alone(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    path.write_bytes(b'{"track_id": \n[1]\n\xff\xfe\n' + json.dumps(ROW).encode() + b'\n{"track_id": "x"}\n')
+    lines = [b'{"track_id": ', b"[1]", b"\xff\xfe", json.dumps(ROW).encode(), b'{"track_id": "x"}']
+    lines += [b'{"track_id": ' + b"1" * 5000 + b"}", b"[" * 100_000]
+    path.write_bytes(b"\n".join(lines))
     manifest = read_manifest(path)
     assert [release.track_id for release in manifest.releases] == ["one"]
-    assert [one.row for one in manifest.refused] == [1, 2, 3, 5]
+    assert [one.row for one in manifest.refused] == [1, 2, 3, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +117,58 @@ def test_a_manifest_that_cannot_be_read_at_all(tmp_path: Path, name: str, conten
         read_manifest(tmp_path / name)
 
 
-def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nowhere.csv", "", "\x00.csv", "a" * 300 + ".csv", "m.csv/x.csv"])
+def test_a_path_that_is_no_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m.csv").write_text("x")
     with pytest.raises(ManifestError, match="no manifest at"):
-        read_manifest(tmp_path / "nowhere.csv")
+        read_manifest(tmp_path / name)
+    with pytest.raises(FactorsError, match="no factor file at"):
+        read_factors(tmp_path / name, id_column="track_id")
+
+
+NOT_UTF8 = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe"))
+PARQUET_ROW = {"track_id": ["one"], "artist_ids": [["ada"]], "audio": ["one.wav"]}
+
+
+@pytest.mark.parametrize(
+    ("column", "day"),
+    [
+        (pa.array([date(2024, 5, 1)], pa.date32()), date(2024, 5, 1)),
+        (pa.array([date(2024, 5, 1)], pa.date64()), date(2024, 5, 1)),
+        (pa.array([1_714_608_000_000_000_001], pa.timestamp("ns")), date(2024, 5, 2)),
+        (pa.array([1_714_521_599_999], pa.timestamp("ms", "UTC")), date(2024, 4, 30)),
+        (pa.array([-1], pa.timestamp("us")), date(1969, 12, 31)),
+        (pa.array([None], pa.timestamp("s")), None),
+        (pa.array([2024]), date(2024, 1, 1)),
+    ],
+)
+def test_dates_of_parquet_count_by_their_day(tmp_path: Path, column: pa.Array, day: date | None) -> None:
+    path = tmp_path / "m.parquet"
+    # A column of theirs holds a date that Python has none for.
+    pq.write_table(pa.table({**PARQUET_ROW, "release_date": column, "theirs": pa.array([10**8], pa.date32())}), path)
+    (release,) = read_manifest(path).releases
+    assert release.release_date == day
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"release_date": pa.array([10**8], pa.date32())},
+        {"release_date": pa.array([10**18], pa.timestamp("ms"))},
+        {"title": NOT_UTF8},
+    ],
+)
+def test_parquet_that_holds_what_cannot_be_is_refused(tmp_path: Path, column: dict[str, pa.Array]) -> None:
+    pq.write_table(pa.table({**PARQUET_ROW, **column}), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match="no readable Parquet"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "day"), [("2024", "2024-12-31"), ("2024-02", "2024-02-29"), ("2024-02-03", "2024-02-03")]
+)
+def test_the_end_of_a_range_is_the_last_day_of_its_period(text: str, day: str) -> None:
+    assert str(parse_release_date(text, last=True)) == day
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=40))
@@ -159,12 +217,69 @@ def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
         ({"track_id": [*IDS[:2], None], "vector": VECTORS.tolist()}, "1 empty ids"),
         ({"track_id": IDS, "vector": [[1e300, 1.0]] * 3}, "infinity"),
         ({"track_id": ["a", "", "c"], "vector": VECTORS.tolist()}, "row 2 has an empty id"),
+        ({"track_id": ["a", "b\x00", "c"], "vector": VECTORS.tolist()}, "row 2 has 'b.x00' for an id"),
+        ({"track_id": ["a", "b", "c" * 257], "vector": VECTORS.tolist()}, "row 3 has 'ccc"),
+        ({"track_id": [True, False, True], "vector": VECTORS.tolist()}, "ids are of type bool"),
+        ({"track_id": IDS, "vector": [[True, False]] * 3}, "not numbers"),
+        ({"track_id": NOT_UTF8, "vector": [[1.0]]}, "no readable Parquet"),
     ],
 )
 def test_factors_that_cannot_be_taken(tmp_path: Path, table: dict[str, list[object]], sentence: str) -> None:
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table(table), path)
     with pytest.raises(FactorsError, match=sentence):
+        read_factors(path, id_column="track_id")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"track_id": None, "vector": [1.0]},
+        {"track_id": ["b"], "vector": [1.0]},
+        {"track_id": True, "vector": [1.0]},
+        {"track_id": "b", "vector": "123"},
+        {"track_id": "b", "vector": [True]},
+        {"track_id": "b", "vector": ["1"]},
+        {"track_id": "b", "vector": [10**400]},
+        {"track_id": "b", "vector": {"0": 1.0}},
+        {"vector": [1.0]},
+        ["b", [1.0]],
+    ],
+)
+def test_a_line_that_is_no_id_and_vector_is_named(tmp_path: Path, line: object) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({"track_id": 7, "vector": [1]}) + "\n\n" + json.dumps(line))
+    with pytest.raises(FactorsError, match="line 3"):
+        read_factors(path, id_column="track_id")
+    path.write_text(json.dumps({"track_id": 7, "vector": [1]}))
+    assert read_factors(path, id_column="track_id").ids.tolist() == ["7"]
+
+
+def test_one_endless_id_does_not_make_room_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "items.npy"
+    np.save(path, np.ones((5_001, 2)))
+    path.with_suffix(".ids").write_text("\n".join([*map(str, range(5_000)), "x" * 2_000_000]))
+    with pytest.raises(FactorsError, match="row 5001 has 'xxx") as refused:
+        read_factors(path, id_column="track_id")
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("what", ["archive", "truncated", "head", "nothing", "boast"])
+def test_a_matrix_file_that_is_none(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "items.npy"
+    path.with_suffix(".ids").write_text("a\nb\nc")
+    np.save(path, VECTORS)
+    whole = path.read_bytes()
+    np.savez(tmp_path / "items.npz", VECTORS)
+    contents = {
+        "archive": (tmp_path / "items.npz").read_bytes(),
+        "truncated": whole[:-4],
+        "head": whole[:20],
+        "nothing": b"",
+        "boast": whole.replace(b"(3, 2)", b"(9" + b"9" * 25 + b", 2)").replace(b" " * 26, b"", 1),
+    }
+    path.write_bytes(contents[what])
+    with pytest.raises(FactorsError, match="cannot be read"):
         read_factors(path, id_column="track_id")
 
 
