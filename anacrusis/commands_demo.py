@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import Json, shared
+from anacrusis.context import MAX_SEED, Json, shared
 from anacrusis.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     context: typer.Context,
     keep: Annotated[Path | None, typer.Option(help="Leave the home folder here, for `anacrusis serve`.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the factors and the fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes the factors and the fit.")] = 0,
     json_to: Json = None,
 ) -> None:
     """Show the whole way on real music: two tracks that stand in no playlist find their place among 34 that do."""

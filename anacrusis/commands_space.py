@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anacrusis.console import report, say, shown_progress, table
-from anacrusis.context import Home, Json, shared
+from anacrusis.context import MAX_SEED, Home, Json, shared
 
 
 def register(app: typer.Typer) -> None:
@@ -120,7 +120,7 @@ def rollback(context: typer.Context, home: Home = None, json_to: Json = None) ->
 def train(
     context: typer.Context,
     space_id: Annotated[str, typer.Option("--space", help="Which space (default: the newest one).")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes the fit.")] = 0,
     max_epochs: Annotated[int, typer.Option(min=1, help="Longest fit.")] = 500,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before the fit stops.")] = 15,
     method: Annotated[str, typer.Option(help="auto (the better on held-out tracks), acarec, or artist_mean.")] = "auto",

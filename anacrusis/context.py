@@ -16,6 +16,7 @@ from anacrusis.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from jobs import Engine
 
+MAX_SEED = 2**32 - 1  # what every library's generator takes
 EXIT_DONE = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

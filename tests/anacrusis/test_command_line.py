@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import CommandLine
 from hostile_audio import HOSTILE
 from made_catalogue import DIM, audio_bytes, warm_factors, warm_releases
-
-from anacrusis.cli import main
-
-
-class CommandLine:
-    """Runs ``anacrusis`` in this process and keeps what came out."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys = capsys
-        self._monkeypatch = monkeypatch
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: object) -> int:
-        self._monkeypatch.setattr(sys, "argv", ["anacrusis", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(stopped.value.code or 0)
-
-    def json(self, *arguments: object) -> dict[str, object]:
-        self.code = self(*arguments, "--json", "-")
-        return dict(json.loads(self.out))
-
-
-@pytest.fixture
-def anacrusis(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    for variable in ("HOME", "CONFIG", "DEVICE", "ENCODER"):
-        monkeypatch.delenv(f"ANACRUSIS_{variable}", raising=False)
-    return CommandLine(capsys, monkeypatch)
 
 
 def write_manifest(folder: Path, rows: list[dict[str, str]]) -> Path:
