@@ -29,7 +29,8 @@ class EmbeddingServiceStub:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), UNAVAILABLE (NO_SNAPSHOT, with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
+    with RetryInfo).
     """
 
     def __init__(self, channel):
@@ -54,7 +55,8 @@ class EmbeddingServiceServicer:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), UNAVAILABLE (NO_SNAPSHOT, with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
+    with RetryInfo).
     """
 
     def GetEmbedding(self, request, context):
@@ -97,7 +99,8 @@ class EmbeddingService:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), UNAVAILABLE (NO_SNAPSHOT, with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
+    with RetryInfo).
     """
 
     @staticmethod
