@@ -7,6 +7,7 @@ room.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from index.errors import DamagedHomeError
@@ -51,17 +52,27 @@ class Home:
         """Content vectors of one encoder."""
         return str(self.root / "content" / f"{check_name(encoder_id, 'encoder_id')}.lance")
 
-    def served(self, space_id: str) -> str:
-        """Vectors of one space that snapshots are made of."""
-        return str(self.root / "served" / f"{check_name(space_id, 'space_id')}.lance")
+    def served(self, space_id: str, creation: str) -> str:
+        """Vectors of one space that snapshots are made of.
 
-    def fresh(self, space_id: str) -> str:
+        Parameters
+        ----------
+        creation : str
+            Tells the tables of two processes apart that create a space at one moment; the registry says whose count.
+        """
+        return self._of_space("served", space_id, creation)
+
+    def fresh(self, space_id: str, creation: str) -> str:
         """Rows of one space that ingests wrote."""
-        return str(self.root / "fresh" / f"{check_name(space_id, 'space_id')}.lance")
+        return self._of_space("fresh", space_id, creation)
 
-    def users(self, space_id: str) -> str:
+    def users(self, space_id: str, creation: str) -> str:
         """User vectors of one space."""
-        return str(self.root / "users" / f"{check_name(space_id, 'space_id')}.lance")
+        return self._of_space("users", space_id, creation)
+
+    def _of_space(self, kind: str, space_id: str, creation: str) -> str:
+        name = f"{check_name(space_id, 'space_id')}.{check_name(creation, 'creation')}.lance"
+        return str(self.root / kind / name)
 
     def index_folder(self, snapshot_id: str) -> Path:
         """Built index of one snapshot; local even where tables are not, as FAISS reads files."""
@@ -70,6 +81,10 @@ class Home:
     def exists(self, address: str) -> bool:
         """Whether a table lies at an address."""
         return Path(address).is_dir()
+
+    def discard(self, address: str) -> None:
+        """Delete a table that nothing refers to, as far as possible."""
+        shutil.rmtree(address, ignore_errors=True)
 
     def check_marker(self, *, create: bool) -> bool:
         """Read the format marker.

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from index.errors import (
     DamagedHomeError,
+    InvalidIdError,
     InvalidVectorError,
     NoRollbackError,
     NoSnapshotError,
@@ -24,7 +25,7 @@ from index.layout import Home
 from index.schemas import PUBLISHES, SNAPSHOTS, SPACES
 from index.tables import Remembered, Table
 from index.types import Metric, PublishKind, PublishRecord, SnapshotRecord, SpaceRecord, utc_now
-from index.validation import check_name
+from index.validation import check_name, is_text
 
 _TABLES = {
     "spaces": (SPACES, "space_id"),
@@ -56,22 +57,42 @@ class Registry:
             if not home.exists(home.registry(name)):
                 Table.create(home.registry(name), f"registry/{name}", key, schema.empty_table())
 
-    def add_space(self, space: SpaceRecord) -> None:
-        """Record a space; from here on it exists.
+    def refuse_space(self, space_id: str) -> None:
+        """Refuse the id of a space that exists.
 
         Raises
         ------
         SpaceExistsError
         """
-        if not self._spaces.insert(_rows([asdict(space) | {"metric": space.metric.value}], SPACES)):
+        if space_id in self._known_spaces.get(_spaces):
             raise SpaceExistsError(
-                f"space {space.space_id!r} exists already: choose another id, spaces are never overwritten",
-                field="space_id",
+                f"space {space_id!r} exists already: choose another id, spaces are never overwritten", field="space_id"
             )
+
+    def add_space(self, space: SpaceRecord, creation: str) -> None:
+        """Record a space; from here on it exists.
+
+        Parameters
+        ----------
+        creation : str
+            What its tables are called by. Of several that add one space at a moment, one succeeds, and only the
+            tables of that one are ever read.
+
+        Raises
+        ------
+        SpaceExistsError
+        """
+        row = asdict(space) | {"metric": space.metric.value, "creation": creation}
+        if not self._spaces.insert(_rows([row], SPACES)) and self.creation(space.space_id) != creation:
+            self.refuse_space(space.space_id)
 
     def spaces(self) -> list[SpaceRecord]:
         """List all spaces, oldest first."""
-        return list(self._known_spaces.get(_spaces).values())
+        return [space for space, _ in self._known_spaces.get(_spaces).values()]
+
+    def creation(self, space_id: str) -> str:
+        """Say what a space's tables are called by; raises `UnknownSpaceError`."""
+        return self._space(space_id)[1]
 
     def space(self, space_id: str) -> SpaceRecord:
         """Find a space.
@@ -80,6 +101,9 @@ class Registry:
         ------
         UnknownSpaceError
         """
+        return self._space(space_id)[0]
+
+    def _space(self, space_id: str) -> tuple[SpaceRecord, str]:
         found = self._known_spaces.find(check_name(space_id, "space_id"), _spaces)
         if found is None:
             raise UnknownSpaceError(
@@ -187,6 +211,10 @@ def new_space(record: SpaceRecord) -> SpaceRecord:
     InvalidIdError, InvalidVectorError
     """
     check_name(record.space_id, "space_id")
+    if not is_text(record.source):
+        raise InvalidIdError(
+            f"source of space {record.space_id!r} is not valid Unicode: send it as UTF-8", field="source"
+        )
     if record.dim < 1:
         raise InvalidVectorError(f"space {record.space_id!r} has the dimension {record.dim}: it must be at least 1")
     return record
@@ -196,9 +224,11 @@ def _rows(rows: Iterable[dict[str, object]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
-def _spaces(table: pa.Table) -> dict[str, SpaceRecord]:
-    records = [SpaceRecord(**(row | {"metric": Metric(row["metric"])})) for row in table.to_pylist()]
-    return {record.space_id: record for record in sorted(records, key=lambda r: (r.created_at, r.space_id))}
+def _spaces(table: pa.Table) -> dict[str, tuple[SpaceRecord, str]]:
+    rows = sorted(table.to_pylist(), key=lambda row: (row["created_at"], row["space_id"]))
+    creations = [row.pop("creation") for row in rows]
+    records = [SpaceRecord(**(row | {"metric": Metric(row["metric"])})) for row in rows]
+    return {record.space_id: (record, creation) for record, creation in zip(records, creations, strict=True)}
 
 
 def _snapshots(table: pa.Table) -> dict[str, SnapshotRecord]:

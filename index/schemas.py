@@ -48,6 +48,7 @@ SPACES = pa.schema(
         pa.field("track_count", pa.int64()),
         pa.field("user_count", pa.int64()),
         pa.field("source", pa.string()),
+        pa.field("creation", pa.string()),
     ]
 )
 

@@ -7,6 +7,7 @@ order and from whatever process, puts a staler vector over a newer one.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.errors import InvalidIdError, InvalidVectorError
+from index.errors import InvalidIdError, InvalidVectorError, SpaceExistsError
 from index.layout import Home
 from index.registry import Registry, new_space
 from index.schemas import ServedRows, collaborative_table, column_vectors, served_schema, served_table, users_table
@@ -53,18 +54,21 @@ class SpaceTables:
 
     def served(self, space_id: str) -> Table:
         """Give the served table of a space."""
-        self._registry.space(space_id)
-        return self._table(self._home.served(space_id), f"served/{space_id}", "track_id")
+        return self._table(
+            self._home.served(space_id, self._registry.creation(space_id)), f"served/{space_id}", "track_id"
+        )
 
     def fresh(self, space_id: str) -> Table:
         """Give the fresh table of a space."""
-        self._registry.space(space_id)
-        return self._table(self._home.fresh(space_id), f"fresh/{space_id}", "track_id")
+        return self._table(
+            self._home.fresh(space_id, self._registry.creation(space_id)), f"fresh/{space_id}", "track_id"
+        )
 
     def users(self, space_id: str) -> Table:
         """Give the user table of a space."""
-        self._registry.space(space_id)
-        return self._table(self._home.users(space_id), f"users/{space_id}", "user_id")
+        return self._table(
+            self._home.users(space_id, self._registry.creation(space_id)), f"users/{space_id}", "user_id"
+        )
 
     def create(
         self,
@@ -88,23 +92,23 @@ class SpaceTables:
         done = SpaceRecord(
             space.space_id, space.dim, space.metric, space.created_at, len(tracks), len(users), space.source
         )
-        if any(known.space_id == space.space_id for known in self._registry.spaces()):
-            self._registry.add_space(done)  # raises
+        self._registry.refuse_space(space.space_id)
+        # Tables of this call alone: another process may create the space at this moment, or was cut short doing so.
+        creation = secrets.token_hex(8)
+        home, space_id = self._home, space.space_id
         written = {
-            self._home.served(space.space_id): ("served", collaborative_table(space.space_id, tracks, track_array)),
-            self._home.fresh(space.space_id): ("fresh", served_schema(space.dim).empty_table()),
-            self._home.users(space.space_id): ("users", users_table(users, user_array)),
+            home.served(space_id, creation): ("served", collaborative_table(space_id, tracks, track_array)),
+            home.fresh(space_id, creation): ("fresh", served_schema(space.dim).empty_table()),
+            home.users(space_id, creation): ("users", users_table(users, user_array)),
         }
         for address, (kind, rows) in written.items():
-            # The registry row comes last: tables without one are what a creation that was cut short left behind.
-            Table.create(
-                address,
-                f"{kind}/{space.space_id}",
-                rows.schema.names[0],
-                rows,
-                overwrite=self._home.exists(address),
-            )
-        self._registry.add_space(done)
+            Table.create(address, f"{kind}/{space_id}", rows.schema.names[0], rows)
+        try:
+            self._registry.add_space(done, creation)
+        except SpaceExistsError:
+            for address in written:
+                home.discard(address)
+            raise
         return done
 
     def replace_served(self, space_id: str, rows: Sequence[ServedVector], as_of: int) -> int:
@@ -144,6 +148,14 @@ class SpaceTables:
         self, space_id: str, track_ids: Sequence[str], snapshot: SnapshotRecord | None
     ) -> dict[str, ServedVector]:
         """Find vectors as they were stored; see `Store.served_vectors`."""
+        if snapshot is None:
+            built = self._registry.snapshots(space_id)
+            snapshot = built[-1] if built else None
+        elif snapshot.space_id != space_id:
+            raise InvalidIdError(
+                f"snapshot {snapshot.snapshot_id!r} belongs to space {snapshot.space_id!r}: ask for that one",
+                field="snapshot",
+            )
         version, covered = (snapshot.served_version, snapshot.fresh_version) if snapshot else (None, 0)
         newer = ServedRows(self.fresh(space_id).read(keys=track_ids, since=covered))
         found = {row.track_id: row for row in newer.records()}

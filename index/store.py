@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
-from index.errors import InvalidIdError, StoreClosedError
+from index.errors import StoreClosedError
 from index.layout import Home
 from index.registry import Registry
 from index.schemas import TRACKS, WITHDRAWN, ServedRows, served_table, track_records, tracks_table
@@ -30,7 +30,7 @@ from index.types import (
     WriteBatch,
     utc_now,
 )
-from index.validation import check_id, check_served, check_track
+from index.validation import check_served, check_track, check_withdrawal
 
 _log = logging.getLogger(__name__)
 
@@ -152,8 +152,8 @@ class Store:
         for space_id, served in batch.fresh.items():
             space = self.space(space_id)
             check_served(served, dim=space.dim, metric=space.metric)
-        for track_id in batch.withdrawn:
-            check_id(track_id)
+        for track_id, reason in batch.withdrawn.items():
+            check_withdrawal(track_id, reason)
 
     def _write_group(self, batches: Sequence[WriteBatch]) -> list[CommitReceipt]:
         merged, receipts = merge_batches(batches, self.withdrawn)
@@ -347,14 +347,6 @@ class Store:
         dict of track id to ServedVector
             Unknown ids are left out; withdrawn ones are not.
         """
-        if snapshot is None:
-            built = self.snapshots(space_id)
-            snapshot = built[-1] if built else None
-        elif snapshot.space_id != space_id:
-            raise InvalidIdError(
-                f"snapshot {snapshot.snapshot_id!r} belongs to space {snapshot.space_id!r}: ask for that one",
-                field="snapshot",
-            )
         return self._spaces.lookup(space_id, list(track_ids), snapshot)
 
     # Snapshots -----------------------------------------------------------------------------------------------------

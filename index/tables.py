@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.errors import DamagedHomeError
+from index.validation import is_id
 
 T = TypeVar("T")
 
@@ -78,11 +79,10 @@ class Table:
             self._writer: Any = lance.dataset(address)
 
     @classmethod
-    def create(cls, address: str, name: str, key: str, rows: pa.Table, *, overwrite: bool = False) -> Table:
+    def create(cls, address: str, name: str, key: str, rows: pa.Table) -> Table:
         """Write a new table; one that another process created in the meantime is opened instead."""
-        mode = "overwrite" if overwrite else "create"
         try:
-            lance.write_dataset(rows, address, mode=mode, enable_stable_row_ids=True)
+            lance.write_dataset(rows, address, mode="create", enable_stable_row_ids=True)
         except OSError as error:
             if "already exists" not in str(error):
                 raise DamagedHomeError(
@@ -193,7 +193,7 @@ class Table:
         columns : sequence of str, optional
             May name `ROW_VERSION`.
         keys : sequence of str, optional
-            Only these keys, in whatever order; unknown ones are left out.
+            Only these keys, in whatever order; unknown ones, also those that could not be keys, are left out.
         since : int, optional
             Only rows written after this version of the table.
         version : int, optional
@@ -210,6 +210,7 @@ class Table:
             conditions.append(f"{ROW_VERSION} > {int(since)}")
         with self._reading():
             if keys is not None:
+                keys = [key for key in keys if is_id(key)]
                 if not keys:
                     return _empty(dataset, names)
                 if len(keys) > _FILTER_KEYS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ ROLES = frozenset({"primary", "featured", "remixer"})
 _TIERS = frozenset(int(tier) for tier in Tier)
 _FOLDER_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Lone surrogates are refused with the control characters because UTF-8, which the tables store, has none.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -49,12 +50,17 @@ def check_id(value: str, field: str = "track_id") -> str:
     ------
     InvalidIdError
     """
-    if not isinstance(value, str) or not value or len(value) > MAX_ID_LENGTH or _FORBIDDEN.search(value):
+    if not is_id(value):
         raise InvalidIdError(
             f"{field} {_shown(value)} is no valid id: use 1 to {MAX_ID_LENGTH} characters without control characters",
             field=field,
         )
     return value
+
+
+def is_id(value: object) -> bool:
+    """Whether `check_id` lets a value pass: only such can be in a table."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and not _FORBIDDEN.search(value)
 
 
 def check_unique(ids: Sequence[str], field: str) -> None:
@@ -96,12 +102,31 @@ def check_track(track: TrackRecord) -> None:
                 f"track {_shown(track.track_id)} has the role {_shown(role)}: use primary, featured or remixer",
                 field="roles",
             )
-    texts: Iterable[str | None] = (track.title, track.label, track.isrc, track.audio_uri, *track.markets)
-    for text in texts:
-        if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+    named = ((name, getattr(track, name)) for name in ("title", "label", "isrc", "audio_sha256", "audio_uri"))
+    for name, text in (*named, *(("markets", market) for market in track.markets)):
+        if text is not None and not is_text(text):
             raise InvalidTrackError(
-                f"track {_shown(track.track_id)} holds text that is not valid Unicode: send it as UTF-8", field="title"
+                f"track {_shown(track.track_id)} holds text that is not valid Unicode: send it as UTF-8", field=name
             )
+
+
+def check_withdrawal(track_id: str, reason: str) -> None:
+    """Refuse a withdrawal that could not be stored.
+
+    Raises
+    ------
+    InvalidIdError, InvalidTrackError
+    """
+    check_id(track_id)
+    if not is_text(reason):
+        raise InvalidTrackError(
+            f"the reason to withdraw {_shown(track_id)} is not valid Unicode: send it as UTF-8", field="reason"
+        )
+
+
+def is_text(value: object) -> bool:
+    """Whether the tables can store a value as text: a string without lone surrogates, which UTF-8 has not."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def check_vectors(

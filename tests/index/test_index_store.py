@@ -15,17 +15,15 @@ from search_oracle import served
 
 from index import (
     DamagedHomeError,
+    Filters,
     InvalidIdError,
     InvalidTrackError,
     InvalidVectorError,
-    Metric,
-    SpaceExistsError,
-    SpaceRecord,
     Store,
     StoreClosedError,
     StoreError,
-    Tier,
     TrackRecord,
+    UnknownSnapshotError,
     UnknownSpaceError,
     WriteBatch,
 )
@@ -82,6 +80,33 @@ def test_many_ids_are_looked_up_at_once(store):
     assert content.shape == (500, 2)
 
 
+@pytest.mark.parametrize("count", [1, 400])  # a filter, and one pass over the keys
+@pytest.mark.parametrize("bad", ["half \ud800", "\x00", "line\nbreak", "\x7f", "x" * 100_000, ""])
+def test_what_can_be_no_id_is_not_found(store, space, bad, count):
+    store.commit(WriteBatch(tracks=[TrackRecord("good")], content={"e": [("good", np.ones(2))]}))
+    ids = [bad, "good", *(f"unknown {n}" for n in range(count))]
+    assert store.track(bad) is None
+    assert store.tracks([bad]) == []
+    assert store.tracks(ids) == [TrackRecord("good")]
+    assert store.content("e", ids)[0] == ["good"]
+    assert store.served_vectors("als", [bad]) == {}
+    assert len(store.served_rows("als", track_ids=ids)) == 0
+    assert store.user_vectors("als", [bad])[0] == []
+    with pytest.raises(UnknownSnapshotError):
+        store.publish(bad)
+    with pytest.raises(InvalidIdError):
+        store.space(bad)
+
+
+@pytest.mark.parametrize("bad", ["half \ud800", "\x00", "x" * 100_000, ""])
+def test_a_query_names_what_can_be_no_id_in_vain(searcher, bad):
+    ones = np.ones((1, 8), dtype=np.float32)
+    assert not searcher.vectors([bad])[0].any()
+    assert len(searcher.search(ones, 40, exclude=[[bad]])[0]) == 30
+    assert len(searcher.search(ones, 40, filters=Filters(artists_in=frozenset({bad})))[0]) == 0
+    assert len(searcher.search(ones, 40, filters=Filters(artists_out=frozenset({bad})))[0]) == 30
+
+
 def test_content_is_kept_by_encoder(store):
     first, second = np.arange(3, dtype=np.float32), np.arange(5, dtype=np.float32)
     store.commit(WriteBatch(content={"one": [("t", first)], "two": [("t", second)]}))
@@ -112,6 +137,9 @@ def test_content_is_kept_by_encoder(store):
         (WriteBatch(fresh={"als": [served("t", np.ones(8), tier=9)]}), InvalidVectorError, "tier"),
         (WriteBatch(fresh={"other": [served("t", np.ones(8))]}), UnknownSpaceError, "space_id"),
         (WriteBatch(withdrawn={"": "why"}), InvalidIdError, "track_id"),
+        (WriteBatch(withdrawn={"t": "half \ud800"}), InvalidTrackError, "reason"),
+        (WriteBatch(tracks=[TrackRecord("t", markets=("half \ud800",))]), InvalidTrackError, "markets"),
+        (WriteBatch(tracks=[TrackRecord("t", audio_sha256="half \ud800")]), InvalidTrackError, "audio_sha256"),
     ],
 )
 def test_what_is_malformed_is_refused_and_nothing_of_it_written(store, space, batch, error, field):
@@ -219,7 +247,8 @@ def test_compaction_keeps_rows_and_their_versions(store, space):
     for turn in range(60):
         store.commit(WriteBatch(fresh={"als": [served(f"n{turn % 50}", np.full(8, turn))]}))
         before[f"n{turn % 50}"] = store.fresh_version("als")
-    table = lance.dataset(str(store.home / "fresh" / "als.lance"))
+    (folder,) = (store.home / "fresh").iterdir()
+    table = lance.dataset(str(folder))
     assert len(table.get_fragments()) < 30
     rows = store.fresh_rows("als")
     found = dict(zip(rows.track_ids, rows.versions, strict=True))
@@ -271,62 +300,3 @@ def test_a_home_half_made_is_finished(tmp_path):
     with Store.open(tmp_path / "h") as store:
         store.commit(WriteBatch(tracks=[TrackRecord("t")]))
         assert store.track("t") is not None
-
-
-# Spaces --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_space_comes_back(store, space, vectors):
-    assert store.spaces() == [space]
-    assert store.space("als").track_count == 30
-    rows = store.served_rows("als")
-    np.testing.assert_array_equal(rows.vectors, vectors)
-    assert set(rows.tiers.tolist()) == {Tier.COLLABORATIVE}
-    ids, users = store.user_vectors("als", ["u1", "u2"])
-    assert ids == ["u1"]
-    np.testing.assert_array_equal(users, vectors[:1])
-    with pytest.raises(UnknownSpaceError, match="other"):
-        store.space("other")
-    with pytest.raises(SpaceExistsError):
-        store.create_space(SpaceRecord("als", 8), ["x"], vectors[:1])
-    np.testing.assert_array_equal(store.served_rows("als").vectors, vectors)
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"ids": ["a", "a"]}, InvalidIdError),
-        ({"ids": ["a"]}, InvalidIdError),
-        ({"space": SpaceRecord("../../etc", 2)}, InvalidIdError),
-        ({"space": SpaceRecord(".hidden", 2)}, InvalidIdError),
-        ({"space": SpaceRecord("s", 3)}, InvalidVectorError),
-        ({"space": SpaceRecord("s", 0)}, InvalidVectorError),
-        ({"vectors": [[1, 2], [np.nan, 1]]}, InvalidVectorError),
-        ({"vectors": [[1, 2], [1e30, 1]]}, InvalidVectorError),
-        ({"vectors": [["1", "x"], ["a", "b"]]}, InvalidVectorError),
-        ({"vectors": [[1, 2], [0, 0]], "space": SpaceRecord("s", 2, Metric.COSINE)}, InvalidVectorError),
-        ({"user_ids": ["u"]}, InvalidVectorError),
-        ({"user_ids": ["u"], "user_vectors": [[1, 2, 3]]}, InvalidVectorError),
-    ],
-)
-def test_a_malformed_space_leaves_nothing_behind(store, change, error):
-    space = change.get("space", SpaceRecord("s", 2))
-    vectors = np.array(change.get("vectors", [[1, 2], [3, 4]]))
-    with pytest.raises(error):
-        store.create_space(
-            space, change.get("ids", ["a", "b"]), vectors, change.get("user_ids"), change.get("user_vectors")
-        )
-    assert store.spaces() == []
-
-
-def test_a_creation_that_was_cut_short_can_be_repeated(store, vectors, monkeypatch):
-    ids = [f"t{i}" for i in range(30)]
-    monkeypatch.setattr(
-        "index.registry.Registry.add_space", lambda self, space: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        store.create_space(SpaceRecord("als", 8), ids, vectors)
-    monkeypatch.undo()
-    assert store.spaces() == []
-    store.create_space(SpaceRecord("als", 8), ids[:5], vectors[:5])
-    assert len(store.served_rows("als")) == 5
