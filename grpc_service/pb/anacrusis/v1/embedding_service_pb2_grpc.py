@@ -29,8 +29,8 @@ class EmbeddingServiceStub:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
-    with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT,
+    DRAINING, with RetryInfo).
     """
 
     def __init__(self, channel):
@@ -55,8 +55,8 @@ class EmbeddingServiceServicer:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
-    with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT,
+    DRAINING, with RetryInfo).
     """
 
     def GetEmbedding(self, request, context):
@@ -99,8 +99,8 @@ class EmbeddingService:
     """Hands out the vectors that tracks are served with, and where each comes from.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND), FAILED_PRECONDITION
-    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING,
-    with RetryInfo).
+    (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT,
+    DRAINING, with RetryInfo).
     """
 
     @staticmethod
