@@ -112,9 +112,15 @@ class Client(NeighborQueries):
     def __init__(self, address: str, *, timeout_s: float = 10.0, retries: int = 4) -> None:
         if timeout_s <= 0 or retries < 0:
             raise ValueError(f"timeout_s is {timeout_s} and retries {retries}; give above 0 and 0 or more.")
-        # Replies are as large as what was asked for: the server's own limits bound them.
         self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            address,
+            options=[
+                # Replies are as large as what was asked for: the server's own limits bound them.
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # A proxy for the web (http_proxy) knows no way to a service inside, let alone to this machine's loopback.
+                ("grpc.enable_http_proxy", 0),
+            ],
         )
         super().__init__(self._channel, RetryPolicy(timeout_s, retries))
         self._releases = ReleaseServiceStub(self._channel)  # type: ignore[no-untyped-call]

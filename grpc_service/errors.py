@@ -184,7 +184,6 @@ RULES: dict[str, _Rule] = {
     "NOT_ENOUGH_TRACKS": _unmet("space"),  # of the warm tracks, too few have content to fit a model
     "SPACE_EXISTS": _unmet("space"),
     "NO_ROLLBACK": _unmet("snapshot"),
-    "READ_ONLY": _unmet("home"),
     "HOME_DAMAGED": _unmet("home"),
     "HOME_NOT_FOUND": _unmet("home"),
     # Trying again helps.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import datetime as dt
 import re
 from collections.abc import Callable, Sequence
@@ -97,17 +96,9 @@ def filters_of(message: common.Filters) -> Filters | None:
 def _day(text: str, field: str, *, last: bool) -> dt.date | None:
     """Read a whole or partial date as the first or last day that it covers."""
     try:
-        first = parse_release_date(text)
+        return parse_release_date(text, last=last)
     except JobError as error:
         raise FilterError(str(error), field=field) from None
-    if first is None or not last:
-        return first
-    parts = text.strip().count("-")
-    if parts == 0:
-        return first.replace(month=12, day=31)
-    if parts == 1:
-        return first.replace(day=calendar.monthrange(first.year, first.month)[1])
-    return first
 
 
 def shared_arguments(request: SearchRequest) -> dict[str, Any]:

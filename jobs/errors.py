@@ -8,8 +8,7 @@
     ├── FactorsError            a factor file cannot be taken           FACTORS_INVALID
     ├── UnknownUserError        no stored vector for a user             USER_NOT_FOUND
     ├── UnknownArtistError      a refresh names an artist nobody knows  ARTIST_NOT_FOUND
-    ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
-    └── ReadOnlyError           a write through a read-only engine      READ_ONLY
+    └── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
 
 The ground-floor rooms have trees of their own (`encoders.errors`, `artist_transfer.errors`,
 `index.errors`) of the same shape: a `reason`, a sentence that names the thing and the remedy, and,
@@ -78,9 +77,3 @@ class NothingToServeError(JobError):
     """A space cannot be published because no track would be in it."""
 
     reason = "NOTHING_TO_SERVE"
-
-
-class ReadOnlyError(JobError):
-    """The engine was opened read-only and does not take writes."""
-
-    reason = "READ_ONLY"

@@ -17,7 +17,7 @@ MAX_TEXT_CHARACTERS = 1024
 MAX_CREDITS = 64  # the longest credit lists of compilations and orchestras stay below this
 MAX_MARKETS = 300  # ISO 3166 has about 250 codes
 
-_PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+_PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:[T ][0-9].*)?)?)?", re.ASCII)
 _MARKET = re.compile(r"[A-Z]{2}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}\d{7}")
 
@@ -154,7 +154,7 @@ def parse_release_date(text: str, *, last: bool = False) -> dt.date | None:
     text = text.strip()
     if not text:
         return None
-    match = _PARTIAL_DATE.fullmatch(text.split("T")[0].split(" ")[0])
+    match = _PARTIAL_DATE.fullmatch(text)
     try:
         if match is None:
             raise ValueError
@@ -184,6 +184,8 @@ def _check_text(track_id: str, field: str, text: str) -> None:
             f"The {field} of track {track_id!r} has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are taken.",
             field=field,
         )
+    if "\x00" in text:
+        raise ReleaseError(f"The {field} of track {track_id!r} holds a null character; leave it out.", field=field)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, as JSON's \ud800 makes one

@@ -27,7 +27,7 @@ OURS = {
     "OPTION_OUT_OF_RANGE",
 }
 # Files and commands that no call of the service reads or runs.
-COMMAND_LINE = {"FACTORS_INVALID", "MANIFEST_INVALID", "NOT_ENOUGH_TRACKS"}
+COMMAND_LINE = {"FACTORS_INVALID", "MANIFEST_INVALID"}
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {
     "ARTIST_ID_EMPTY",

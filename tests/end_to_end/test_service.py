@@ -174,6 +174,14 @@ def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published
     assert len(set(snapshots)) >= 2
 
 
+def test_a_proxy_for_the_web_is_not_asked_the_way_to_the_service(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with Client(server.address, timeout_s=20.0, retries=0) as client:
+        assert client.status().space_id == SPACE_ID
+
+
 def test_a_stream_answers_good_and_bad_questions_alike(client: Client) -> None:
     answers = dict(client.stream_neighbors([("1", "ada-0"), ("2", "nobody's"), ("3", np.ones(8))], k=2))
     assert set(answers) == {"1", "2", "3"}

@@ -71,7 +71,6 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
         index.errors.SpaceExistsError,
         index.errors.NoRollbackError,
         jobs.errors.NothingToServeError,
-        jobs.errors.ReadOnlyError,
     )),
     (
         artist_transfer.errors.NotEnoughTracksError("A sentence.", reason="NOT_ENOUGH_TRACKS"),

@@ -73,6 +73,8 @@ def test_every_layout_reads_the_same(tmp_path: Path, layout: str) -> None:
         ({"track_id": "a\x00b"}, "printable"),
         ({"track_id": "x" * 300}, "256"),
         ({"title": "x" * 2000}, "1024"),
+        ({"title": "a\x00b"}, "null character"),
+        ({"release_date": "2024 -"}, "no date"),
         ({"title": "\ud800"}, "title of track 'one' is not valid Unicode"),
         ({"label": "\ud800"}, "label of track 'one' is not valid Unicode"),
         ({"audio": "\ud800.wav"}, "not valid Unicode"),
