@@ -137,12 +137,16 @@ class SpaceTables:
         folded = max((record.fresh_version for record in self._registry.snapshots(space_id)), default=0)
         names = [name for name in handle.schema.names if name != "fresh_version"]
         rows = fresh.read(columns=[*names, ROW_VERSION], since=folded, handle=handle)
-        if not rows.num_rows:
-            return served.version, int(handle.version)
+        if rows.num_rows:
+            self._fold(served, rows, handle.schema)
+        # Snapshots are looked up at this version for as long as they are kept.
+        served.index_keys()
+        return served.version, int(handle.version)
+
+    def _fold(self, served: Table, rows: pa.Table, schema: pa.Schema) -> None:
         versions = rows[ROW_VERSION].cast(pa.int64())
-        rows = rows.drop_columns([ROW_VERSION]).append_column(handle.schema.field("fresh_version"), versions)
-        merged = served.upsert(rows.cast(handle.schema), update_if="source.fresh_version > target.fresh_version")
-        return merged, int(handle.version)
+        rows = rows.drop_columns([ROW_VERSION]).append_column(schema.field("fresh_version"), versions)
+        served.upsert(rows.cast(schema), update_if="source.fresh_version > target.fresh_version")
 
     def lookup(
         self, space_id: str, track_ids: Sequence[str], snapshot: SnapshotRecord | None

@@ -5,6 +5,8 @@ Facts about Lance (pylance 14) that this file stands on, each held by a test:
 - ``_row_last_updated_at_version`` is the version in which a row was committed, also when concurrent writers were
   rebased, and survives compaction; it needs stable row ids.
 - A source with one key twice inserts it twice: the caller hands in unique keys.
+- A merge with a condition fails where the key has a scalar index, unless it is told not to use it; look-ups and
+  unconditional merges with one agree with those without, also where rows are written after the index.
 - A handle sees the version it was opened at until it is opened anew; asking for the latest version costs about 0.1 ms.
 """
 
@@ -42,6 +44,11 @@ _FILTER_KEYS = 256
 _COMPACT_EVERY = 48
 _FRAGMENT_ROWS = 32_768
 _DELETED_SHARE = 0.5
+# With a scalar index over 300,000 keys a look-up takes 1.5 to 3 ms rather than 12, a one-row merge 11 rather than 23.
+# Smaller tables are as fast without. Rows written later are scanned until the index is brought up to date; that adds a
+# part (10 ms), and every so many parts are made one again (140 ms at 300,000 rows).
+_INDEX_ROWS = 16_384
+_INDEX_PARTS = 16
 
 
 def quoted(text: str) -> str:
@@ -88,7 +95,9 @@ class Table:
                 raise DamagedHomeError(
                     f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
                 ) from error
-        return cls(address, name, key)
+        table = cls(address, name, key)
+        table.index_keys()
+        return table
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -141,7 +150,9 @@ class Table:
         int
             Version that holds the rows.
         """
-        return self._merge(rows, lambda merge: merge.when_matched_update_all(update_if))[0]
+        if update_if is not None:
+            return self._merge(rows, lambda merge: merge.when_matched_update_all(update_if).use_index(False))[0]
+        return self._merge(rows, lambda merge: merge.when_matched_update_all())[0]
 
     def insert(self, rows: pa.Table) -> int:
         """Insert rows of new keys, leave those of known ones as they are, and count the new ones."""
@@ -164,9 +175,13 @@ class Table:
             return int(writer.version), int(counts["num_inserted_rows"])
 
     def compact_if_due(self) -> None:
-        """Merge small fragments after a number of writes; old versions keep their own files."""
+        """Merge small fragments and index their keys after a number of writes; old versions keep their own files."""
         if self._merges < _COMPACT_EVERY:
             return
+        self.compact()
+
+    def compact(self) -> None:
+        """Do what `compact_if_due` does, now."""
         with self._write_lock:
             self._merges = 0
             try:
@@ -176,6 +191,22 @@ class Table:
             except (OSError, ValueError, RuntimeError) as error:
                 # Another process wrote the same fragments just now: the next turn does it.
                 _log.info("table %s was not compacted: %s", self.name, error)
+        self.index_keys()
+
+    def index_keys(self) -> None:
+        """Make the index over the keys, or bring it up to date; tables that are small go without."""
+        with self._write_lock:
+            try:
+                dataset = lance.dataset(self.address)
+                indices = dataset.describe_indices()
+                if indices:
+                    parts = len(indices[0].segments)
+                    dataset.optimize.optimize_indices(num_indices_to_merge=parts if parts >= _INDEX_PARTS else 0)
+                elif dataset.count_rows() >= _INDEX_ROWS:
+                    dataset.create_scalar_index(self.key, "BTREE")
+            except (OSError, ValueError, RuntimeError) as error:
+                # Without it everything works, more slowly.
+                _log.info("the keys of table %s were not indexed: %s", self.name, error)
 
     def read(
         self,

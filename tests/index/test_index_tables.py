@@ -1,0 +1,150 @@
+"""One table under an index over its keys: what it gives is what it gives without one."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from index import SpaceRecord, build_snapshot, tables
+from index.tables import ROW_VERSION, Table
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
+        pa.field("value", pa.int64()),
+    ]
+)
+
+_WRITER = """
+import sys, pyarrow as pa
+from index import tables
+tables._COMPACT_EVERY, tables._INDEX_ROWS, tables._INDEX_PARTS = 3, 100, 3
+address, name = sys.argv[1:]
+table = tables.Table(address, "test", "key")
+print("ready", flush=True); sys.stdin.readline()
+for turn in range(15):
+    keys = [f"{name}-{turn}", "shared", f"k{turn:04d}"]
+    table.upsert(pa.table([keys, [turn] * 3], schema=table.schema))
+    table.compact_if_due()
+    assert table.read(keys=keys).num_rows == 3
+print("done", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_tables_are_indexed(monkeypatch):
+    monkeypatch.setattr(tables, "_INDEX_ROWS", 100)
+    monkeypatch.setattr(tables, "_INDEX_PARTS", 3)
+
+
+def rows(values: dict[str, int]) -> pa.Table:
+    return pa.table([list(values), list(values.values())], schema=SCHEMA)
+
+
+def values(table: pa.Table) -> dict[str, int]:
+    found = dict(zip(table["key"].to_pylist(), table["value"].to_pylist(), strict=True))
+    assert len(found) == table.num_rows
+    return found
+
+
+def indices(table: Table) -> int:
+    return sum(len(index.segments) for index in lance.dataset(table.address).describe_indices())
+
+
+def test_large_tables_have_an_index_and_small_ones_none(tmp_path):
+    small = Table.create(str(tmp_path / "small.lance"), "small", "key", rows({f"k{n}": n for n in range(99)}))
+    large = Table.create(str(tmp_path / "large.lance"), "large", "key", rows({f"k{n}": n for n in range(100)}))
+    assert (indices(small), indices(large)) == (0, 1)
+    for turn in range(8):
+        small.upsert(rows({f"n{turn}": turn}))
+        small.compact()
+        assert 1 <= indices(small) <= 3  # parts are added, then made one again
+    plan = small.latest().scanner(filter="key IN ('k3')").explain_plan()
+    assert "ScalarIndexQuery" in plan
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_indexed_table_is_read_and_written_as_any_other(tmp_path, seed):
+    rng = random.Random(seed)
+    shown = {f"k{n:04d}": 0 for n in range(1000)}
+    table = Table.create(str(tmp_path / "t.lance"), "test", "key", rows(shown))
+    written = dict.fromkeys(shown, 1)
+    history = []
+    for _turn in range(60):
+        batch = {
+            rng.choice([f"k{rng.randrange(1000):04d}", f"n{rng.randrange(60)}"]): rng.randrange(100)
+            for _ in range(rng.choice([1, 2, 30]))
+        }
+        kind = rng.choice(["all", "larger", "new"])
+        if kind == "all":
+            changed, version = batch, table.upsert(rows(batch))
+        elif kind == "larger":
+            changed = {key: value for key, value in batch.items() if value > shown.get(key, -1)}
+            version = table.upsert(rows(batch), update_if="source.value > target.value")
+        else:
+            changed = {key: value for key, value in batch.items() if key not in shown}
+            assert table.insert(rows(batch)) == len(changed)
+            version = table.version
+        shown |= changed
+        written |= dict.fromkeys(changed, version)
+        history.append((version, dict(shown)))
+        if rng.random() < 0.3:
+            table.compact()
+        keys = [*batch, *(f"k{rng.randrange(1000):04d}" for _ in range(5)), "unknown"]
+        expected = {key: shown[key] for key in keys if key in shown}
+        found = table.read(columns=["key", "value", ROW_VERSION], keys=keys)
+        assert values(found) == expected
+        if kind != "new":
+            assert found[ROW_VERSION].to_pylist() == [written[key] for key in found["key"].to_pylist()]
+            since = max(1, version - rng.randrange(4))
+            newer = table.read(keys=keys, since=since)
+            assert values(newer) == {key: value for key, value in expected.items() if written[key] > since}
+        version, then = rng.choice(history)
+        assert values(table.read(keys=keys, version=version)) == {key: then[key] for key in keys if key in then}
+    assert values(table.read()) == shown
+    assert indices(table) >= 1
+
+
+def test_processes_write_an_indexed_table_without_loss(tmp_path):
+    table = Table.create(str(tmp_path / "t.lance"), "test", "key", rows({f"k{n:04d}": -1 for n in range(200)}))
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, table.address, name],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "AB"
+    ]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        assert child.stdout.readline() == "done\n"
+        with child:
+            assert child.wait() == 0
+    expected = {f"k{n:04d}": n if n < 15 else -1 for n in range(200)}
+    expected |= {f"{name}-{turn}": turn for name in "AB" for turn in range(15)} | {"shared": 14}
+    assert values(table.read()) == expected
+    for key, value in expected.items():
+        assert values(table.read(keys=[key])) == {key: value}
+
+
+def test_a_snapshots_version_is_indexed(store):
+    ids = [f"t{n:03d}" for n in range(120)]
+    store.create_space(SpaceRecord("als", 2), ids, np.ones((120, 2), dtype=np.float32))
+    snapshot = build_snapshot(store, "als")
+    served = store.space_tables.served("als").at(snapshot.served_version)
+    assert len(served.describe_indices()) == 1
+    assert list(store.served_vectors("als", ["t007"], snapshot=snapshot)) == ["t007"]
