@@ -45,7 +45,8 @@ class Searcher:
     this process, which are shown before `Store.commit` returns; publishes and commits of other processes, which
     `sync` adopts) makes a new state aside and swaps the pointer.
 
-    Use `Searcher.open`.
+    Use `Searcher.open`. `search` and `vectors` each take a view of their own, for single calls; what belongs together
+    goes through one `view`.
     """
 
     def __init__(self, store: Store, *, device: str, threads: int | None) -> None:

@@ -265,11 +265,6 @@ class Table:
         with self._reading():
             yield from self.at(version).scanner(columns=list(columns), scan_in_order=True).to_batches()
 
-    def count(self, version: int | None = None) -> int:
-        """Count the rows."""
-        with self._reading():
-            return int(self.at(version).count_rows())
-
     def protect(self, tag: str, version: int) -> None:
         """Keep a version from ever being cleaned up, until the tag is removed."""
         with self._reading():
