@@ -118,7 +118,7 @@ class Client(NeighborQueries):
                 # Replies are as large as what was asked for: the server's own limits bound them.
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
-                # A proxy for the web (http_proxy) knows no way to a service inside, let alone to this machine's loopback.
+                # A proxy for the web (http_proxy) knows no way to a service inside, let alone to the loopback.
                 ("grpc.enable_http_proxy", 0),
             ],
         )
