@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from index import TrackRecord
     from jobs import Answer, EngineStatus, IngestOutcome, Progress, Query, RefreshReport, Release
-    from jobs.engine import EmbeddingAnswer
+    from jobs.answers import EmbeddingAnswer
 
 
 class ServedEngine(Protocol):

@@ -260,51 +260,11 @@ class Searcher:
         exclude: Sequence[Collection[str]] | None = None,
         max_per_artist: int | None = None,
     ) -> SearchResult:
-        """Find the k best tracks for each query.
-
-        Parameters
-        ----------
-        queries : ndarray of float32, shape (q, dim)
-            Vectors of the served space.
-        k : int
-            1 to `MAX_K`. Fewer hits are normal where fewer tracks pass.
-        filters : Filters, optional
-            Which tracks may be found, in all queries alike.
-        exclude : sequence of collections of track ids, optional
-            One a query: tracks to leave out of its answer.
-        max_per_artist : int, optional
-            At least 1: most tracks of one primary artist in an answer. Tracks without credits are not counted.
-
-        Returns
-        -------
-        SearchResult
-            Scores are inner products; in a cosine space, cosines. Highest first; ties by track id.
-
-        Raises
-        ------
-        NoSnapshotError
-        InvalidVectorError
-            Wrong dimension, NaN, or zero where the metric is cosine.
-        InvalidQueryError
-            Reasons K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID.
-        """
+        """Search what is served at this moment; see `SearchView.search`."""
         return self.view().search(queries, k, filters=filters, exclude=exclude, max_per_artist=max_per_artist)
 
     def vectors(self, track_ids: Sequence[str]) -> tuple[BoolArray, Float32Array]:
-        """Give tracks' vectors as they are searched, to be used as queries.
-
-        They are of unit length in a cosine space, and rounded to float16 where they come from the built index;
-        `Store.served_vectors` has the exact ones.
-
-        Returns
-        -------
-        (found, vectors) : ndarray of bool, shape (n,), and of float32, shape (n, dim)
-            Zeros where a track is not served or withdrawn.
-
-        Raises
-        ------
-        NoSnapshotError
-        """
+        """Give vectors of what is served at this moment; see `SearchView.vectors`."""
         return self.view().vectors(track_ids)
 
     def view(self) -> SearchView:

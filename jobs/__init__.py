@@ -1,6 +1,7 @@
 """The work, without transport: ingest, train, refresh, spaces, queries. Composes the three ground-floor rooms."""
 
-from jobs.engine import Engine, EngineStatus
+from jobs.answers import EmbeddingAnswer, EngineStatus
+from jobs.engine import Engine
 from jobs.errors import (
     FactorsError,
     JobError,
@@ -18,6 +19,7 @@ from jobs.release import Release, parse_release_date
 
 __all__ = [
     "Answer",
+    "EmbeddingAnswer",
     "Engine",
     "EngineStatus",
     "FactorsError",

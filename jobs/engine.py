@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Self
 from encoders import AudioLimits
 from index import (
     Searcher,
-    ServedVector,
-    SnapshotRecord,
     SpaceMismatchError,
     SpaceRecord,
     Store,
-    StoreError,
     Tier,
     TrackRecord,
     UnknownSpaceError,
     WriteBatch,
 )
+from jobs.answers import EmbeddingAnswer, EngineStatus
 from jobs.catch_up import CatchUp
 from jobs.gate import Gate
 from jobs.ingest import Ingester
@@ -41,59 +38,6 @@ from jobs.release import Release
 
 if TYPE_CHECKING:
     from encoders import Encoder
-
-
-@dataclass(frozen=True)
-class EngineStatus:
-    """What is served at the moment.
-
-    Attributes
-    ----------
-    space : SpaceRecord or None
-    snapshot : SnapshotRecord or None
-        None while nothing is published.
-    tracks : int
-        Tracks that can be in an answer.
-    tier_counts : mapping of Tier to int
-        The same by tier.
-    fresh_rows : int
-        Those that are newer than the built index.
-    withdrawn : int
-        Ids that were taken down.
-    encoder_id : str
-        The encoder whose content vectors are used; its name in the settings as long as it has not been loaded.
-    model_id : str
-        The transfer behind the snapshot's projected vectors; empty where it has none.
-    device : str
-        Where the search runs.
-    """
-
-    space: SpaceRecord | None
-    snapshot: SnapshotRecord | None
-    tracks: int
-    tier_counts: Mapping[Tier, int]
-    fresh_rows: int
-    withdrawn: int
-    encoder_id: str
-    model_id: str
-    device: str
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddingAnswer:
-    """Served vectors of one state.
-
-    Attributes
-    ----------
-    space_id, snapshot_id : str
-        Where all of them belong.
-    embeddings : list of ServedVector or Exception
-        In the order asked; an error where a track is unknown, withdrawn, or has no vector in this space.
-    """
-
-    space_id: str
-    snapshot_id: str
-    embeddings: list[ServedVector | StoreError]
 
 
 class Engine:

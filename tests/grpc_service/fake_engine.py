@@ -35,7 +35,7 @@ from jobs import (
     Release,
     UnknownUserError,
 )
-from jobs.engine import EmbeddingAnswer
+from jobs.answers import EmbeddingAnswer
 from jobs.refresh import RefreshStoppedError
 
 DIM = 4
