@@ -79,7 +79,7 @@ def ingest(
 ) -> None:
     """Ingest the tracks of a manifest; what is there already is left as it is."""
     from jobs.ingest_manifest import ingest_manifest
-    from jobs.manifest import read_manifest
+    from jobs.manifest import COLUMNS, read_manifest
 
     read = read_manifest(manifest)  # before a home folder is made for a manifest that cannot be read
     with shared(context).open_engine(home, create=True) as engine, shown_progress() as on_progress:
@@ -94,6 +94,7 @@ def ingest(
         "unchanged": states["unchanged"],
         "refused": [vars(refused) for refused in done.refused],
         "tiers": dict(tiers),
+        "columns_left_alone": list(read.left_alone),
         "space_id": done.space_id,
         "note": done.note,
         "wall_s": done.wall_s,
@@ -113,6 +114,8 @@ def ingest(
             table("", ("tier", "#tracks"), sorted(tiers.items()))
         if done.note:
             print(done.note)
+    if read.left_alone:
+        say(f"columns left alone: {', '.join(map(repr, read.left_alone))}; those that are read: {', '.join(COLUMNS)}")
     for refused in done.refused:
         say(f"refused row {refused.row} {refused.track_id!r}: {refused.message} [{refused.reason}]")
     if done.refused:
@@ -129,5 +132,9 @@ def withdraw(
     """Withdraw tracks (rights takedown): they are in no answer from now on, through every import and rollback."""
     with shared(context).open_engine(home) as engine:
         newly = engine.withdraw(track_ids, reason=reason)
-    if not report(json_to, {"withdrawn": newly, "already_withdrawn": sorted(set(track_ids) - set(newly))}):
+        unknown = [one for one, record in zip(newly, engine.describe(newly), strict=True) if record is None]
+    result = {"withdrawn": newly, "never_ingested": unknown, "already_withdrawn": sorted(set(track_ids) - set(newly))}
+    if not report(json_to, result):
         say(f"{len(newly)} withdrawn, {len(set(track_ids)) - len(newly)} were withdrawn before")
+    if unknown:
+        say(f"never ingested, and kept out should they come: {', '.join(unknown)}; is each id spelt as you mean it?")

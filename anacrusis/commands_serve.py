@@ -37,6 +37,11 @@ def serve(
         def ready(address: str) -> None:
             space_id, snapshot_id = engine.serving()
             report(json_to, {"address": address, "space_id": space_id, "snapshot_id": snapshot_id})
-            say(f"serving on {address}")
+            if snapshot_id:
+                what = f"{engine.status().tracks} tracks of space {space_id}, snapshot {snapshot_id}"
+            else:
+                what = "nothing yet: no snapshot is published, and queries get NO_SNAPSHOT until one is"
+            say(f"serving on {address}, home {engine.home}: {what}")
 
         run_server(engine, options, on_ready=ready)
+    say("stopped")

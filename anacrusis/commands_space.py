@@ -181,4 +181,10 @@ def _refresh(
             ("tier", "#tracks"),
             sorted(done.tiers.items()),
         )
-        print(f"{done.projected} tracks projected by {done.model_id}. {done.why}")
+        by = f" by {done.model_id}" if done.model_id else ""
+        print(f"cold tracks projected{by}: {done.projected}. {done.why}")
+        if done.row_count < done.row_count_before:
+            print(
+                f"This snapshot holds {done.row_count} tracks, the one before held {done.row_count_before}; "
+                "`anacrusis space rollback` goes back to it."
+            )

@@ -46,6 +46,7 @@ from grpc_service.client_types import (
     ServiceStatus,
     Tier,
     embedding_from,
+    id_list,
     ingested_from,
     refresh_step_from,
     status_from,
@@ -229,13 +230,17 @@ class Client(NeighborQueries):
         """
         if (audio is None) == (not uri):
             raise ValueError("Give either audio or uri.")
+        if audio is not None and not isinstance(audio, bytes | Path):
+            raise TypeError(
+                f"audio is a {type(audio).__name__}; give the file's bytes, or its place as a pathlib.Path."
+            )
         track = release_pb.TrackMetadata(
             track_id=track_id,
             title=title,
-            credits=_credits(artist_ids, roles),
+            credits=_credits(id_list(artist_ids, "artist_ids"), roles),
             release_date=str(release_date or ""),
             label=label,
-            markets=markets,
+            markets=id_list(markets, "markets"),
             isrc=isrc,
         )
         if isinstance(audio, Path):
@@ -276,7 +281,7 @@ class Client(NeighborQueries):
         list of str
             Those that were not withdrawn before.
         """
-        request = release_pb.WithdrawTracksRequest(track_ids=track_ids, reason=reason)
+        request = release_pb.WithdrawTracksRequest(track_ids=id_list(track_ids, "track_ids"), reason=reason)
         response = self._policy.unary(self._releases.WithdrawTracks, request, timeout_s)
         return list(response.newly_withdrawn_track_ids)
 
@@ -322,7 +327,7 @@ class Client(NeighborQueries):
         failed : dict of str to ClientError
             Why the others have none.
         """
-        request = embedding_pb.BatchGetEmbeddingsRequest(track_ids=track_ids, space_id=space_id)
+        request = embedding_pb.BatchGetEmbeddingsRequest(track_ids=id_list(track_ids, "track_ids"), space_id=space_id)
         reply = self._policy.unary(self._embeddings.BatchGetEmbeddings, request, timeout_s)
         rows = unpack_vectors(reply.vectors) if reply.provenances else ()
         found = [
@@ -346,7 +351,8 @@ class Client(NeighborQueries):
         RefreshStep
             Progress, then the report.
         """
-        call = self._admin.RefreshArtists(admin_pb.RefreshArtistsRequest(artist_ids=artist_ids), timeout=timeout_s)
+        request = admin_pb.RefreshArtistsRequest(artist_ids=id_list(artist_ids, "artist_ids"))
+        call = self._admin.RefreshArtists(request, timeout=timeout_s)
         try:
             for reply in call:
                 yield refresh_step_from(reply)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from grpc_service.client_calls import RetryPolicy
 from grpc_service.client_errors import ClientError, error_of_call, error_of_status
-from grpc_service.client_types import Filters, Neighbors, neighbors_from_full, neighbors_from_packed
+from grpc_service.client_types import Filters, Neighbors, id_list, neighbors_from_full, neighbors_from_packed
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
 from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub
@@ -107,7 +107,7 @@ class NeighborQueries:
         list of Neighbors or ClientError
             In the same order.
         """
-        return self._search_batch({"track_ids": neighbor_pb.IdList(ids=track_ids)}, k, options)
+        return self._search_batch({"track_ids": neighbor_pb.IdList(ids=id_list(track_ids, "track_ids"))}, k, options)
 
     def neighbors_of_vectors(
         self, vectors: ArrayLike, k: int = 10, **options: Unpack[SearchOptions]
@@ -119,7 +119,7 @@ class NeighborQueries:
         self, user_ids: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]
     ) -> list[Neighbors | ClientError]:
         """Find what suits many listeners; otherwise as `neighbors_of_tracks`."""
-        return self._search_batch({"user_ids": neighbor_pb.IdList(ids=user_ids)}, k, options)
+        return self._search_batch({"user_ids": neighbor_pb.IdList(ids=id_list(user_ids, "user_ids"))}, k, options)
 
     def stream_neighbors(
         self, queries: Iterable[tuple[str, str | ArrayLike]], k: int = 10, **options: Unpack[SearchOptions]

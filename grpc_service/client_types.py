@@ -18,6 +18,29 @@ from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as release_pb
 
 
+def id_list(ids: Sequence[str], name: str) -> list[str]:
+    """Take a list of ids; a single string, which Python would read letter by letter, is a mistake.
+
+    Parameters
+    ----------
+    ids : sequence of str
+    name : str
+        The argument's name, for the error.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    TypeError
+        For a string.
+    """
+    if isinstance(ids, str):
+        raise TypeError(f"{name} is the string {ids!r}; give a list of ids: [{ids!r}].")
+    return list(ids)
+
+
 class Tier(IntEnum):
     """Where a served vector comes from, best first; the wire's numbers."""
 

@@ -181,7 +181,7 @@ class Registry:
         if not stack:
             raise NoSnapshotError("nothing is published yet: build and publish a snapshot first")
         if len(stack) == 1:
-            raise NoRollbackError(f"no earlier snapshot stands behind {stack[0]!r}: publish one by its id instead")
+            raise NoRollbackError(f"no earlier snapshot stands behind {stack[0]!r}: publish a space anew instead")
         return self.snapshot(stack[-2])
 
     def rollback(self) -> PublishRecord:

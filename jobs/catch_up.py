@@ -80,7 +80,10 @@ class CatchUp:
         if published is not None:
             # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
             self._project_missing(published)
-        return self._searcher.sync()
+        switched = self._searcher.sync()
+        if switched and published is not None:
+            logger.info("serving snapshot %s of space %s", published.snapshot_id, published.space_id)
+        return switched
 
     def serve_missing(self) -> None:
         """Project what was stored but not projected when a process ended."""

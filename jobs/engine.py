@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ from jobs.release import Release
 
 if TYPE_CHECKING:
     from encoders import Encoder
+
+
+logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -296,6 +300,8 @@ class Engine:
             Those that were not withdrawn before.
         """
         receipt = self.store.commit(WriteBatch(withdrawn=dict.fromkeys(track_ids, reason)))
+        if receipt.newly_withdrawn:
+            logger.info("withdrawn: %s", ", ".join(receipt.newly_withdrawn))
         return list(receipt.newly_withdrawn)
 
     def refresh(
@@ -355,6 +361,7 @@ class Engine:
             else f"No track of space {space.space_id!r} has been heard, so that nothing could be projected.",
             projected=projected,
             row_count=snapshot.row_count,
+            row_count_before=served.row_count if served is not None else 0,
             tiers=tier_counts(self.status().tier_counts),
         )
 

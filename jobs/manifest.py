@@ -66,11 +66,14 @@ class Manifest:
         For each release, its row number.
     refused : list of RefusedRow
         Rows with wrong fields, and every row of an id that occurs twice after its first.
+    left_alone : tuple of str
+        Columns that are not the contract's and were not read.
     """
 
     releases: list[Release]
     rows: list[int]
     refused: list[RefusedRow]
+    left_alone: tuple[str, ...] = ()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -102,7 +105,10 @@ def read_manifest(path: Path) -> Manifest:
     rows: list[int] = []
     refused: list[RefusedRow] = []
     first_row_of: dict[str, int] = {}
+    others: dict[str, None] = {}  # in order of appearance
     for row, fields in enumerate(_rows(path), start=1):
+        if isinstance(fields, Mapping):
+            others.update(dict.fromkeys(str(name) for name in fields if name not in COLUMNS))
         given_id = fields.get("track_id") if isinstance(fields, Mapping) else None
         track_id = str(given_id)[:MAX_ID_CHARACTERS] if isinstance(given_id, str | int) else ""
         try:
@@ -121,7 +127,11 @@ def read_manifest(path: Path) -> Manifest:
         first_row_of[release.track_id] = row
         releases.append(release)
         rows.append(row)
-    return Manifest(releases, rows, refused)
+    if path.suffix.lower() == ".parquet":  # whose other columns are not even read
+        import pyarrow.parquet as pq
+
+        others.update(dict.fromkeys(name for name in pq.read_schema(path).names if name not in COLUMNS))
+    return Manifest(releases, rows, refused, tuple(others))
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any] | ReleaseError]:

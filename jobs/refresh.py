@@ -32,8 +32,8 @@ class RefreshReport:
         Its method and the sentence that says why this one serves.
     projected : int
         Cold tracks projected in this run.
-    row_count : int
-        Tracks in the snapshot.
+    row_count, row_count_before : int
+        Tracks in the snapshot, and in the one that was served before.
     tiers : dict of str to int
         Tracks of each tier that can be in an answer.
     """
@@ -45,6 +45,7 @@ class RefreshReport:
     why: str
     projected: int
     row_count: int
+    row_count_before: int
     tiers: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:

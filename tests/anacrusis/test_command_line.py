@@ -109,6 +109,21 @@ def test_duplicates_and_missing_files_are_listed(anacrusis: CommandLine, home: P
     ]
 
 
+def test_what_is_probably_a_slip_is_said(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.wav").write_bytes(audio_bytes(330.0))
+    rows = [{"track_id": "new", "artist_ids": "ada", "audio": "new.wav", "market": "DE"}]
+    result = anacrusis.json("--home", home, "ingest", write_manifest(tmp_path, rows))
+    assert result["columns_left_alone"] == ["market"]
+    assert "columns left alone: 'market'; those that are read" in anacrusis.err
+    result = anacrusis.json("--home", home, "withdraw", "new", "nwe")
+    assert result == {"withdrawn": ["new", "nwe"], "never_ingested": ["nwe"], "already_withdrawn": []}
+    assert "is each id spelt as you mean it?" in anacrusis.err
+    factors = write_factors(tmp_path, np.eye(2, DIM, dtype=np.float32), ["x", "y"])
+    assert anacrusis("--home", home, "space", "import", "tiny", factors) == 0
+    assert anacrusis("--home", home, "space", "publish", "tiny") == 0
+    assert "holds 2 tracks, the one before held 12" in anacrusis.out
+
+
 def test_a_manifest_without_its_columns_makes_no_home(anacrusis: CommandLine, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, [{"track_id": "x", "artist_ids": "ada"}])
     assert anacrusis("--home", tmp_path / "home", "ingest", manifest) == 2

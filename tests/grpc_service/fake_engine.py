@@ -209,7 +209,7 @@ class FakeEngine:
             if self.refresh_steps > 100:
                 time.sleep(0.01)
         self.snapshot = "snapshot-2"
-        return RefreshReport(SPACE, "snapshot-2", "model-1", "artist_mean", "few tracks", 1, len(self.rows), {})
+        return RefreshReport(SPACE, "snapshot-2", "model-1", "artist_mean", "few tracks", 1, len(self.rows), 0, {})
 
     def serving(self) -> tuple[str, str]:
         return SPACE, self.snapshot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -194,3 +195,23 @@ def test_answers_are_arrays_and_iterate_as_neighbors(server: Running) -> None:
         ("warm-1", Tier.COLLABORATIVE),
         ("warm-2", Tier.COLLABORATIVE),
     ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.withdraw("t3"),
+        lambda client: client.ingest("t3", audio=b"x", artist_ids="ada"),
+        lambda client: client.ingest("t3", audio="t3.flac", artist_ids=["ada"]),
+        lambda client: client.ingest("t3", audio=b"x", artist_ids=["ada"], markets="DE"),
+        lambda client: client.neighbors_of_tracks("t3"),
+        lambda client: client.neighbors_of_users("u1"),
+        lambda client: client.get_embeddings("t3"),
+        lambda client: list(client.refresh("ada")),
+    ],
+)
+def test_a_string_where_a_list_or_a_path_belongs_is_a_mistake_of_the_caller(
+    client: Client, engine: FakeEngine, call: Callable[[Client], object]
+) -> None:
+    with pytest.raises(TypeError, match="give"):
+        call(client)

@@ -56,6 +56,7 @@ def test_every_layout_reads_the_same(tmp_path: Path, layout: str) -> None:
     assert (release.release_date, release.isrc) == (date(2024, 5, 1), "DEABC2400001")
     assert release.audio == tmp_path / "one.wav"
     assert release.audio_uri == "one.wav"
+    assert manifest.left_alone == ("colour",)
 
 
 @pytest.mark.parametrize(
