@@ -61,7 +61,8 @@ def bench_encode() -> str:
         (one["stage"], f"{one['seconds']:.2f}", f"{one['times_real_time']:.0f}", f"{one['share']:.0%}")
         for one in result["stages"]
     ]
-    return _table(("stage", "seconds", "times real time", "share"), rows)
+    checks = [f"- {one['name']}: {one['measured']:.6g} (promised: {one['bound']:g})" for one in result["checks"]]
+    return _table(("stage", "seconds", "times real time", "share"), rows) + "\n\n" + "\n".join(checks)
 
 
 def ingest() -> str:
