@@ -35,8 +35,8 @@ class FitOptions:
         `artist_transfer.training.split_held_out`.
     min_train_tracks : int
         With fewer trainable warm tracks (those whose catalogue is not empty) the artist mean serves. The default, 200,
-        leaves 20 to hold out: in spaces of 34 to 80 tracks cut from real playlists, the 8 held-out ones chose the
-        network by luck, and its neighbours were worse than the artist mean's.
+        leaves 20 to hold out; in smaller spaces cut from a real one, a handful of held-out tracks chose the network by
+        luck, and its neighbours were no better than the artist mean's (benchmarks/small_spaces.py).
     method : {"auto", "acarec", "artist_mean"}
         "auto": the better of the two on held-out tracks serves, see `artist_transfer.fitting.fit`.
     device : str
