@@ -166,8 +166,12 @@ def _note(outcomes: list[IngestOutcome]) -> str:
     waiting = sum(not outcome.served for outcome in outcomes)
     if not waiting:
         projected = sum(outcome.tier is Tier.AUDIO_ONLY for outcome in outcomes)
-        return f"{projected} tracks have no catalogue yet and are placed by their audio alone." if projected else ""
+        return (
+            f"Placed by their audio alone, because no credited artist has a catalogue yet: {projected}."
+            if projected
+            else ""
+        )
     return (
-        f"{waiting} tracks are stored but not served: no space with audio behind it is published. "
+        f"Stored but not served, because no space with audio behind it is published: {waiting}. "
         "Import one (`anacrusis space import`) and publish it (`anacrusis space publish`)."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from made_catalogue import SPACE_ID, warm_factors, warm_releases
 
 from jobs import Engine
@@ -19,6 +20,10 @@ from jobs.spaces import import_space
 
 # One thread a process: the networks of these tests are small, and two cores are shared by whoever else runs here.
 torch.set_num_threads(1)
+
+# Nothing here asserts on wall-clock time, on a machine that others use as well.
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_from_a_manifest_and_factors_to_neighbours(anacrusis: CommandLine, tmp_p
     rows.append({"track_id": "new", "artist_ids": "ada;ben", "audio": "new.flac"})
     taken = anacrusis.json("ingest", write_manifest(tmp_path, rows), "--home", home)
     assert (anacrusis.code, taken["created"], taken["refused"]) == (0, 13, [])
-    assert "not served" in str(taken["note"])
+    assert "Stored but not served" in str(taken["note"])
 
     factors = warm_factors()
     imported = anacrusis.json(
