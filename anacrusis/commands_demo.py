@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,7 @@ def demo(
         with blaming(keep):
             if keep.exists() and any(keep.iterdir()):
                 raise SettingsError(f"The folder {keep} is not empty; name a new one for --keep.")
+    start = time.perf_counter()
     catalogue = load_catalogue()
     with ExitStack() as stack:
         home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anacrusis-demo-")))
@@ -53,7 +55,13 @@ def demo(
         prepared = _prepare(context, home, catalogue.warm, factors, seed, on_progress)
         answers = _ask(home, catalogue.cold)
         check = _check(context, home, seed, on_progress)
-    result = {"space_id": SPACE_ID, **prepared, "releases": answers, "overlap_at_10": check}
+    result = {
+        "space_id": SPACE_ID,
+        **prepared,
+        "releases": answers,
+        "overlap_at_10": check,
+        "wall_s": time.perf_counter() - start,
+    }
     if not report(json_to, result):
         show(result)
     if keep is not None:
@@ -186,3 +194,4 @@ def show(result: dict[str, Any]) -> None:
         ],
     )
     print(f"* serves here. {result['why']}")
+    print(f"All this took {result['wall_s']:.0f} s.")

@@ -116,7 +116,7 @@ class CatchUp:
         """Project stored tracks that a snapshot lacks, or knows as they were before their credits or audio changed.
 
         Such are tracks that were ingested or changed while another space was served, or whose ingest was cut off. What
-        cannot be projected stays stored and is tried again; it keeps nobody from opening or switching.
+        cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or switching.
         """
         try:
             stale = self._store.stale_ids(snapshot)
@@ -133,4 +133,6 @@ class CatchUp:
                     self._store.commit(WriteBatch(fresh={snapshot.space_id: rows}))
                     logger.info("%d stored tracks were projected into space %s", len(rows), snapshot.space_id)
         except REFUSALS:
-            logger.exception("stored tracks could not be projected into space %s", snapshot.space_id)
+            with self._counting:
+                self._others = True  # so that the next sync comes back to them
+            logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)

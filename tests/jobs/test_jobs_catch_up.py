@@ -139,6 +139,29 @@ def test_a_publish_under_way_is_never_adopted_without_its_missing_tracks(home: P
         assert {"new", "late"} <= set(hits(one))
 
 
+def test_a_catch_up_that_failed_is_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from index import DamagedHomeError
+
+    with Engine.open(home) as one, Engine.open(home) as other:
+        one.ingest([release()])
+        publish_second_space(other)
+        one.ingest([release("late")])  # stored under the old space, after the other's publish
+        content = other.store.content
+        broken = [True]
+
+        def unreliable(*arguments: object) -> object:
+            if broken[0]:
+                raise DamagedHomeError("the disk is away for a moment")
+            return content(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(other.store, "content", unreliable)
+        other.sync()
+        assert "late" not in hits(other)
+        broken[0] = False
+        other.sync()  # nobody has written anything since
+        assert "late" in hits(other)
+
+
 def test_many_unknown_tracks_and_users_are_looked_up_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
     tracks = engine.store.tracks
