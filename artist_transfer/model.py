@@ -217,12 +217,16 @@ class FittedModel(ABC):
                 leaned_on[target] = named
         if not has.all():
             vectors[~has] = self.audio_only.predict(targets.content[~has])
+        unknown = np.full(m, np.nan, dtype=np.float32)
         return Projection(
             vectors=vectors,
             tiers=np.where(has, Tier.ARTIST_TRANSFER, Tier.AUDIO_ONLY).astype(np.int8),
             confidence=self.facts.confidence.of(sizes),
             catalogue_size=sizes.astype(np.int32),
             leaned_on=tuple(leaned_on),
+            popularity=unknown,
+            popularity_low=unknown,
+            popularity_high=unknown,
         )
 
     def _check(self, targets: ColdTracks, catalogue: Catalogue, batch_size: int) -> None:

@@ -45,7 +45,7 @@ def release_days(dates: Sequence[datetime.date | None]) -> npt.NDArray[np.int32]
     return np.asarray([NO_DATE if day is None else (day - _EPOCH).days for day in dates], dtype=np.int32)
 
 
-def finite_matrix(values: object, field: str, *, rows: int | None = None) -> FloatArray:
+def finite_matrix(values: object, field: str, *, rows: int | None = None, missing: bool = False) -> FloatArray:
     """`values` as a finite, contiguous float32 matrix.
 
     Parameters
@@ -56,6 +56,8 @@ def finite_matrix(values: object, field: str, *, rows: int | None = None) -> Flo
         The argument's name, for the error.
     rows : int, optional
         How many rows there must be.
+    missing : bool
+        Whether a row of NaN alone is taken: what it stands for is not known.
 
     Returns
     -------
@@ -84,6 +86,8 @@ def finite_matrix(values: object, field: str, *, rows: int | None = None) -> Flo
             field=field,
         )
     bad = ~np.isfinite(matrix).all(axis=1)
+    if missing:
+        bad &= ~np.isnan(matrix).all(axis=1)
     if bad.any():
         raise TransferInputError(
             f"{field} has NaN or infinite numbers in {int(bad.sum())} rows, the first is row {int(np.argmax(bad))}; "
@@ -92,6 +96,34 @@ def finite_matrix(values: object, field: str, *, rows: int | None = None) -> Flo
             field=field,
         )
     return matrix
+
+
+def content_known(content: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether each row of `content`, shape (n, content_dim), is there; a row of NaN is not."""
+    return np.asarray(~np.isnan(content[:, 0]))
+
+
+def _popularity(values: object, rows: int) -> FloatArray:
+    """Listens of each track as float32, NaN where not known."""
+    if values is None:
+        return np.full(rows, np.nan, dtype=np.float32)
+    try:
+        counts = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        counts = np.empty((0, 0), dtype=np.float32)
+    if counts.shape != (rows,):
+        raise TransferInputError(
+            f"popularity is no list of {rows} numbers; give one number of listens for each track, NaN where not known.",
+            reason="SHAPE_MISMATCH",
+            field="popularity",
+        )
+    if bool(np.any(np.isinf(counts) | (counts < 0.0))):
+        raise TransferInputError(
+            "popularity has negative or infinite numbers; give listens from 0, NaN where not known.",
+            reason="NOT_FINITE",
+            field="popularity",
+        )
+    return counts
 
 
 def _track_ids(values: Any) -> StrArray:
@@ -134,7 +166,7 @@ def _check_credits(credit: Credits, rows: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class WarmTracks:
-    """n tracks of one space that have a content vector and a collaborative vector.
+    """n tracks of one space that have a collaborative vector.
 
     Parameters
     ----------
@@ -145,13 +177,15 @@ class WarmTracks:
     track_ids : array_like of str, shape (n,)
         Each once.
     content : array_like, shape (n, content_dim), float32
-        Content vectors, finite.
+        Content vectors, finite; a row of NaN where it is not known.
     collaborative : array_like, shape (n, dim), float32
         Collaborative vectors, finite, in the space's own scale.
     credits : Credits
         Of these n tracks.
     release_day : array_like, shape (n,), int32
         Days since 1970-01-01, `NO_DATE` where not known.
+    popularity : array_like, shape (n,), float32, optional
+        Listens (or listeners, or playlists: whatever the recommender counted), at least 0, NaN where not known.
 
     Raises
     ------
@@ -166,12 +200,14 @@ class WarmTracks:
     collaborative: FloatArray
     credits: Credits
     release_day: npt.NDArray[np.int32]
+    popularity: FloatArray = None  # type: ignore[assignment]  # always an array once made
 
     def __post_init__(self) -> None:
         ids = _track_ids(self.track_ids)
         n = ids.size
         object.__setattr__(self, "track_ids", ids)
-        object.__setattr__(self, "content", finite_matrix(self.content, "content", rows=n))
+        object.__setattr__(self, "content", finite_matrix(self.content, "content", rows=n, missing=True))
+        object.__setattr__(self, "popularity", _popularity(self.popularity, n))
         object.__setattr__(self, "collaborative", finite_matrix(self.collaborative, "collaborative", rows=n))
         object.__setattr__(self, "release_day", _release_day(self.release_day, n))
         _check_credits(self.credits, n)
@@ -186,6 +222,11 @@ class WarmTracks:
 
     def __len__(self) -> int:
         return self.track_ids.size
+
+    @property
+    def content_known(self) -> npt.NDArray[np.bool_]:
+        """Whether each track has a content vector, shape (n,)."""
+        return content_known(self.content)
 
     @property
     def content_dim(self) -> int:
@@ -208,6 +249,7 @@ class WarmTracks:
             self.collaborative[at],
             self.credits.take(at),
             self.release_day[at],
+            self.popularity[at],
         )
 
     def without(self, rows: npt.ArrayLike) -> "WarmTracks":
@@ -226,14 +268,14 @@ class WarmTracks:
 
 @dataclass(frozen=True, eq=False)
 class ColdTracks:
-    """m tracks that have a content vector and wait for their place in the space.
+    """m tracks that wait for their place in the space.
 
     Parameters
     ----------
     track_ids : array_like of str, shape (m,)
         A track that is also warm never stands in its own catalogue.
     content : array_like, shape (m, content_dim), float32
-        Content vectors, finite.
+        Content vectors, finite; a row of NaN where it is not known.
     credits : Credits
         Of these m tracks; artists that no warm track has are simply unknown.
     release_day : array_like, shape (m,), int32
@@ -256,12 +298,17 @@ class ColdTracks:
     def __post_init__(self) -> None:
         ids = _track_ids(self.track_ids)
         object.__setattr__(self, "track_ids", ids)
-        object.__setattr__(self, "content", finite_matrix(self.content, "content", rows=ids.size))
+        object.__setattr__(self, "content", finite_matrix(self.content, "content", rows=ids.size, missing=True))
         object.__setattr__(self, "release_day", _release_day(self.release_day, ids.size))
         _check_credits(self.credits, ids.size)
 
     def __len__(self) -> int:
         return self.track_ids.size
+
+    @property
+    def content_known(self) -> npt.NDArray[np.bool_]:
+        """Whether each track has a content vector, shape (m,)."""
+        return content_known(self.content)
 
     def take(self, rows: npt.ArrayLike) -> "ColdTracks":
         """Take the tracks at `rows` (positions, or a mask of length m), in that order."""
@@ -288,6 +335,9 @@ class Projection:
     leaned_on : tuple of m tuples of (str, float)
         The catalogue tracks with the largest weights, at most 8, descending, then by track id. Weights sum to 1 over
         the whole catalogue, so those of a longer one sum to less. Empty for `Tier.AUDIO_ONLY`.
+    popularity, popularity_low, popularity_high : ndarray, shape (m,), float32
+        Listens to expect once the track is as well known as the warm ones, in the unit of `WarmTracks.popularity`:
+        the median and the bounds that hold nine of ten tracks. NaN where the space's own counts are not known.
     """
 
     vectors: FloatArray
@@ -295,6 +345,9 @@ class Projection:
     confidence: FloatArray
     catalogue_size: npt.NDArray[np.int32]
     leaned_on: tuple[tuple[tuple[str, float], ...], ...]
+    popularity: FloatArray
+    popularity_low: FloatArray
+    popularity_high: FloatArray
 
     def __len__(self) -> int:
         return int(self.vectors.shape[0])
