@@ -94,7 +94,7 @@ def _current(state: SearchState, hits: Hits) -> Hits:
     if len(kept) == len(hits):
         return hits
     ids = [hits.track_ids[at] for at in kept]
-    return Hits(ids, hits.scores[kept], hits.tiers[kept], hits.confidence[kept])
+    return Hits(ids, hits.scores[kept], hits.tiers[kept], hits.confidence[kept], hits.popularity[kept])
 
 
 def _near(scores: Float32Array, count: int) -> Int64Array:
@@ -193,4 +193,7 @@ def _hits(state: SearchState, found: _Found) -> Hits:
     tiers[~fresh], tiers[fresh] = state.base.columns.tiers[base], state.fresh_columns.tiers[late]
     confidence[~fresh] = state.base.columns.confidence[base]
     confidence[fresh] = state.fresh_columns.confidence[late]
-    return Hits(_ids(state, found.rows), found.scores, tiers, confidence)
+    popularity = np.empty((len(found.rows), 3), dtype=np.float32)
+    popularity[~fresh] = state.base.columns.popularity[base]
+    popularity[fresh] = state.fresh_columns.popularity[late]
+    return Hits(_ids(state, found.rows), found.scores, tiers, confidence, popularity)

@@ -15,7 +15,8 @@ from index.files import write_atomically
 from index.validation import check_name
 
 FORMAT = "anacrusis-home"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2: served and fresh tables hold popularity."""
 
 _MARKER = "home.json"
 _KNOWN = frozenset(

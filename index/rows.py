@@ -1,4 +1,4 @@
-"""What a search knows of every row beside its vector: id, tier, confidence, release day, credits, markets.
+"""What a search knows of every row beside its vector: id, tier, confidence, popularity, release day, credits, markets.
 
 Columns are flat arrays (lists of lists as CSR: values and offsets), so that a filter over a million rows is a few
 vectorised comparisons and a row costs tens of bytes rather than a Python object.
@@ -56,6 +56,8 @@ class Columns:
     track_ids : ndarray of StringDType, shape (n,)
     tiers : ndarray of int8, shape (n,)
     confidence : ndarray of float32, shape (n,)
+    popularity : ndarray of float32, shape (n, 3)
+        Listens, low and high of `Popularity`; NaN where not known.
     release_day : ndarray of int32, shape (n,)
         Days since 1970-01-01, or `NO_DATE`.
     primary_artist : ndarray of int32, shape (n,)
@@ -68,6 +70,7 @@ class Columns:
     track_ids: StringArray
     tiers: Int8Array
     confidence: Float32Array
+    popularity: Float32Array
     release_day: Int32Array
     primary_artist: Int32Array
     artist_offsets: Int64Array
@@ -89,6 +92,7 @@ def aligned_columns(
     track_ids: pa.Array,
     tiers: Int8Array,
     confidence: Float32Array,
+    popularity: Float32Array,
     tracks: pa.Table,
     artists: Vocabulary,
     markets: Vocabulary,
@@ -112,6 +116,7 @@ def aligned_columns(
         track_ids=np.array(track_ids.to_pylist(), dtype=np.dtypes.StringDType()),
         tiers=tiers,
         confidence=confidence,
+        popularity=popularity,
         release_day=np.asarray(days.to_numpy(), dtype=np.int32),
         primary_artist=_primary(artist_offsets, artist_codes, picked["roles"]),
         artist_offsets=artist_offsets,
@@ -197,6 +202,7 @@ class GrowingColumns:
         self._track_ids: Growing[Any] = Growing(np.dtypes.StringDType())
         self._tiers: Growing[np.int8] = Growing(np.int8)
         self._confidence: Growing[np.float32] = Growing(np.float32)
+        self._popularity: Growing[np.float32] = Growing(np.float32, (3,))
         self._release_day: Growing[np.int32] = Growing(np.int32)
         self._primary: Growing[np.int32] = Growing(np.int32)
         self._artist_offsets: Growing[np.int64] = Growing(np.int64)
@@ -206,13 +212,14 @@ class GrowingColumns:
         self._artist_offsets.extend([0])
         self._market_offsets.extend([0])
 
-    def append(self, track: TrackRecord, tier: int, confidence: float) -> None:
+    def append(self, track: TrackRecord, tier: int, confidence: float, popularity: tuple[float, float, float]) -> None:
         """Append one row."""
         artists = [self._artists.code(artist) for artist in track.artist_ids]
         markets = [self._markets.code(market) for market in track.markets]
         self._track_ids.extend([track.track_id])
         self._tiers.extend([tier])
         self._confidence.extend([confidence])
+        self._popularity.extend([popularity])
         self._release_day.extend([day_number(track.release_date)])
         self._primary.extend([_primary_of(artists, track.roles)])
         self._artist_codes.extend(artists)
@@ -226,6 +233,7 @@ class GrowingColumns:
             track_ids=self._track_ids.view(),
             tiers=self._tiers.view(),
             confidence=self._confidence.view(),
+            popularity=self._popularity.view(),
             release_day=self._release_day.view(),
             primary_artist=self._primary.view(),
             artist_offsets=self._artist_offsets.view(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from index.types import Float32Array, Int8Array, ServedVector, Tier, TrackRecord, utc_now
+from index.types import Float32Array, Int8Array, Popularity, ServedVector, Tier, TrackRecord, utc_now
 
 _TIME = pa.timestamp("us", tz="UTC")
 # Without this mark two writers' merge_inserts of one new key both insert it (seen: 4,000 rows for 1,750 keys).
@@ -75,6 +75,10 @@ PUBLISHES = pa.schema(
 )
 
 
+POPULARITY = ("popularity", "popularity_low", "popularity_high")
+"""Columns of `served_schema` that hold a `Popularity`: its listens, its low, its high."""
+
+
 def content_schema(dim: int) -> pa.Schema:
     """Content vectors of one encoder, float32, `dim` long."""
     return pa.schema(
@@ -90,7 +94,8 @@ def served_schema(dim: int) -> pa.Schema:
     """Vectors of one space, served or fresh.
 
     ``fresh_version`` says up to which version of the fresh table a served row has taken the track's fresh row
-    into account; in the fresh table itself it is 0 and means nothing.
+    into account; in the fresh table itself it is 0 and means nothing. The three columns of `Popularity` are null
+    together, where it is not known.
     """
     return pa.schema(
         [
@@ -104,6 +109,7 @@ def served_schema(dim: int) -> pa.Schema:
             pa.field("leaned_on_ids", pa.list_(pa.string())),
             pa.field("leaned_on_weights", pa.list_(pa.float32())),
             pa.field("basis", pa.string()),
+            *(pa.field(name, pa.float32()) for name in POPULARITY),
             pa.field("fresh_version", pa.int64()),
         ]
     )
@@ -162,9 +168,36 @@ def users_table(ids: Sequence[str], vectors: Float32Array) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=users_schema(vectors.shape[1]))
 
 
-def collaborative_table(space_id: str, ids: Sequence[str], vectors: Float32Array) -> pa.Table:
-    """Rows of a served table that come from the recommender itself."""
+def popularity_columns(popularity: Float32Array) -> list[pa.Array]:
+    """Make the columns `POPULARITY` of an array of shape (n, 3); NaN becomes null."""
+    return [pa.array(popularity[:, part], pa.float32(), from_pandas=True) for part in range(len(POPULARITY))]
+
+
+def column_popularity(table: pa.Table) -> Float32Array:
+    """Read the columns `POPULARITY` as an array of shape (n, 3); null becomes NaN."""
+    parts = [table[name].to_numpy() for name in POPULARITY]
+    return np.stack(parts, axis=1).astype(np.float32, copy=False)
+
+
+def popularity_row(popularity: Popularity | None) -> tuple[float, float, float]:
+    """Give listens, low and high; NaN where not known."""
+    if popularity is None:
+        return (np.nan, np.nan, np.nan)
+    return (popularity.listens, popularity.low, popularity.high)
+
+
+def as_popularity(row: Iterable[float]) -> Popularity | None:
+    """Undo `popularity_row`."""
+    listens, low, high = map(float, row)
+    return None if np.isnan(listens) else Popularity(listens, low, high)
+
+
+def collaborative_table(
+    space_id: str, ids: Sequence[str], vectors: Float32Array, listens: Float32Array | None = None
+) -> pa.Table:
+    """Rows of a served table that come from the recommender itself; NaN where a track's listens are not known."""
     n = len(ids)
+    counted = np.full(n, np.nan, dtype=np.float32) if listens is None else listens
     no_lists = np.zeros(n + 1, dtype=np.int32)
     columns = [
         pa.array(ids, pa.string()),
@@ -177,6 +210,7 @@ def collaborative_table(space_id: str, ids: Sequence[str], vectors: Float32Array
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.string())),
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.float32())),
         pa.repeat(pa.scalar(""), n),
+        *popularity_columns(np.repeat(counted[:, None], len(POPULARITY), axis=1)),
         pa.array(np.zeros(n, dtype=np.int64)),
     ]
     return pa.Table.from_arrays(columns, schema=served_schema(vectors.shape[1]))
@@ -185,8 +219,10 @@ def collaborative_table(space_id: str, ids: Sequence[str], vectors: Float32Array
 def served_table(space_id: str, rows: Sequence[ServedVector], dim: int, fresh_version: int = 0) -> pa.Table:
     """Rows of a served or fresh table."""
     vectors = np.empty((len(rows), dim), dtype=np.float32)
+    popularity = np.empty((len(rows), len(POPULARITY)), dtype=np.float32)
     for position, row in enumerate(rows):
         vectors[position] = row.vector
+        popularity[position] = popularity_row(row.popularity)
     columns = [
         pa.array([row.track_id for row in rows], pa.string()),
         pa.array([space_id] * len(rows), pa.string()),
@@ -198,6 +234,7 @@ def served_table(space_id: str, rows: Sequence[ServedVector], dim: int, fresh_ve
         pa.array([[track_id for track_id, _ in row.leaned_on] for row in rows], pa.list_(pa.string())),
         pa.array([[weight for _, weight in row.leaned_on] for row in rows], pa.list_(pa.float32())),
         pa.array([row.basis for row in rows], pa.string()),
+        *popularity_columns(popularity),
         pa.array([fresh_version] * len(rows), pa.int64()),
     ]
     return pa.Table.from_arrays(columns, schema=served_schema(dim))
@@ -239,13 +276,18 @@ class ServedRows:
         return np.asarray(self.table["confidence"].to_numpy(), dtype=np.float32)
 
     @property
+    def popularity(self) -> Float32Array:
+        """Array of float32, shape (n, 3): listens, low and high of `Popularity`, NaN where not known."""
+        return column_popularity(self.table)
+
+    @property
     def versions(self) -> list[int]:
         """Version of the table that wrote each row, where the rows were read with it."""
         return list(self.table["_row_last_updated_at_version"].to_pylist())
 
     def records(self) -> list[ServedVector]:
         """Give the rows one by one."""
-        vectors = self.vectors
+        vectors, popularity = self.vectors, self.popularity
         names = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "basis")
         lists = ("leaned_on_ids", "leaned_on_weights")
         rows = zip(*(self.table[name].to_pylist() for name in (*names, *lists)), strict=True)
@@ -259,6 +301,7 @@ class ServedRows:
                 catalogue_size=size,
                 leaned_on=tuple(zip(ids or (), weights or (), strict=True)),
                 basis=basis,
+                popularity=as_popularity(popularity[position]),
             )
             for position, (track_id, tier, confidence, model_id, size, basis, ids, weights) in enumerate(rows)
         ]

@@ -160,7 +160,9 @@ class Searcher:
         artists, markets = Vocabulary(), Vocabulary()
         built = load_base(self._store, snapshot)
         tracks, tracks_version = self._store.tracks_table()
-        columns = aligned_columns(built.track_ids, built.tiers, built.confidence, tracks, artists, markets)
+        columns = aligned_columns(
+            built.track_ids, built.tiers, built.confidence, built.popularity, tracks, artists, markets
+        )
         return Base(
             space=self._store.space(snapshot.space_id),
             snapshot=snapshot,

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.files import replace_atomically, write_atomically
-from index.schemas import column_vectors
+from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
 from index.tables import Table
 from index.types import Float32Array, Int8Array, Int64Array, Metric, SnapshotRecord, SpaceRecord, utc_now
@@ -67,6 +67,8 @@ class BaseIndex:
     track_ids : pyarrow.Array of string, length n
     tiers : ndarray of int8, shape (n,)
     confidence : ndarray of float32, shape (n,)
+    popularity : ndarray of float32, shape (n, 3)
+        Listens, low and high; NaN where not known.
     """
 
     index: Any
@@ -74,6 +76,7 @@ class BaseIndex:
     track_ids: pa.Array
     tiers: Int8Array
     confidence: Float32Array
+    popularity: Float32Array
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class _Rows:
     order: Int64Array  # row r of the index is row order[r] of the table
     tiers: Int8Array
     confidence: Float32Array
+    popularity: Float32Array
     ids_sha256: str
 
 
@@ -180,11 +184,11 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
         except OSError as write_error:
             # A read-only home is served all the same; the next opening builds again.
             _log.warning("index of snapshot %s could not be written back: %s", snapshot.snapshot_id, write_error)
-    return BaseIndex(index, scale, rows.track_ids, rows.tiers, rows.confidence)
+    return BaseIndex(index, scale, rows.track_ids, rows.tiers, rows.confidence, rows.popularity)
 
 
 def _read_rows(table: Table, version: int) -> _Rows:
-    found = table.read(columns=["track_id", "tier", "confidence"], version=version).combine_chunks()
+    found = table.read(columns=["track_id", "tier", "confidence", *POPULARITY], version=version).combine_chunks()
     # By bytes of UTF-8, which is by code point, which is how Python compares strings.
     order = pc.sort_indices(found["track_id"])
     found = found.take(order)
@@ -195,6 +199,7 @@ def _read_rows(table: Table, version: int) -> _Rows:
         order=order.to_numpy().astype(np.int64),
         tiers=np.asarray(found["tier"].to_numpy(), dtype=np.int8),
         confidence=np.asarray(found["confidence"].to_numpy(), dtype=np.float32),
+        popularity=column_popularity(found),
         # Ids hold no control characters, so a line each is unambiguous.
         ids_sha256=hashlib.sha256("\n".join(ids.to_pylist()).encode()).hexdigest(),
     )

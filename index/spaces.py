@@ -21,7 +21,7 @@ from index.registry import Registry, new_space
 from index.schemas import ServedRows, collaborative_table, column_vectors, served_schema, served_table, users_table
 from index.tables import ROW_VERSION, Table
 from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier
-from index.validation import check_id, check_served, check_unique, check_vectors
+from index.validation import check_id, check_listens, check_served, check_unique, check_vectors
 
 _NOT_STALER = "source.fresh_version >= target.fresh_version"
 
@@ -77,6 +77,7 @@ class SpaceTables:
         vectors: Float32Array,
         user_ids: Sequence[str] | None,
         user_vectors: Float32Array | None,
+        listens: Float32Array | None,
     ) -> SpaceRecord:
         """Write a new space; see `Store.create_space`."""
         new_space(space)
@@ -87,6 +88,7 @@ class SpaceTables:
         tracks = [str(track_id) for track_id in track_ids]
         users = [str(user_id) for user_id in users]
         track_array = _checked(tracks, vectors, "track_ids", "vectors", space)
+        counted = check_listens(listens, tracks) if listens is not None else None
         # A user without plays may well have the zero vector: it is stored, and refused only as a query.
         user_array = _checked(users, user_array, "user_ids", "user_vectors", space, zero_allowed=True)
         done = SpaceRecord(
@@ -97,7 +99,7 @@ class SpaceTables:
         creation = secrets.token_hex(8)
         home, space_id = self._home, space.space_id
         written = {
-            home.served(space_id, creation): ("served", collaborative_table(space_id, tracks, track_array)),
+            home.served(space_id, creation): ("served", collaborative_table(space_id, tracks, track_array, counted)),
             home.fresh(space_id, creation): ("fresh", served_schema(space.dim).empty_table()),
             home.users(space_id, creation): ("users", users_table(users, user_array)),
         }

@@ -11,6 +11,7 @@ import numpy as np
 from index.backends import Backend
 from index.filters import CompiledFilters, packed
 from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted
+from index.schemas import popularity_row
 from index.snapshots import unit
 from index.types import (
     Bitmap,
@@ -52,6 +53,7 @@ class _Provenance:
     track: TrackRecord
     tier: Tier
     confidence: float
+    popularity: tuple[float, float, float]
     fresh_version: int
     tracks_version: int
 
@@ -78,7 +80,7 @@ class FreshRows:
         self.torn = True
         for vector, provenance in rows:
             self.vectors.extend(vector[None])
-            self.columns.append(provenance.track, int(provenance.tier), provenance.confidence)
+            self.columns.append(provenance.track, int(provenance.tier), provenance.confidence, provenance.popularity)
             self.provenance.append(provenance)
             self.newest[provenance.track.track_id] = len(self.provenance) - 1
         self.torn = False
@@ -214,16 +216,18 @@ class SearchState:
         if new is not None:
             served, version = new
             vector = self.searchable(np.asarray(served.vector, dtype=np.float32)[None])[0]
-            tier, confidence = served.tier, served.confidence
+            tier, confidence, popularity = served.tier, served.confidence, popularity_row(served.popularity)
         elif old is not None and row is not None:
             vector = self.fresh.vectors.view()[row].copy()
-            tier, confidence, version = old.tier, old.confidence, old.fresh_version
+            tier, confidence, popularity, version = old.tier, old.confidence, old.popularity, old.fresh_version
         else:
             at = find_sorted(self.base.columns.track_ids, track_id)
             vector = self.base.backend.vectors(np.array([at]))[0]
             tier, confidence = Tier(int(self.base.columns.tiers[at])), float(self.base.columns.confidence[at])
+            listens, low, high = self.base.columns.popularity[at].tolist()
+            popularity = (listens, low, high)
             version = self.base.snapshot.fresh_version
-        return vector, _Provenance(track, tier, confidence, version, tracks_version)
+        return vector, _Provenance(track, tier, confidence, popularity, version, tracks_version)
 
     def _without(self, dead_base: Iterable[int], dead_fresh: Iterable[int], masked: Collection[str]) -> SearchState:
         count = len(self.fresh.provenance)

@@ -236,6 +236,8 @@ class Store:
         vectors: Float32Array,
         user_ids: Sequence[str] | None = None,
         user_vectors: Float32Array | None = None,
+        *,
+        listens: Float32Array | None = None,
     ) -> SpaceRecord:
         """Store a training of the recommender; nothing of it is served before a snapshot of it is published.
 
@@ -245,6 +247,8 @@ class Store:
             Its counts are filled in.
         vectors : ndarray of float32, shape (len(track_ids), dim)
         user_vectors : ndarray of float32, shape (len(user_ids), dim), optional
+        listens : ndarray of float32, shape (len(track_ids),), optional
+            Of each track, at least 0, NaN where not known: its popularity.
 
         Returns
         -------
@@ -257,9 +261,10 @@ class Store:
         InvalidIdError
             An id is malformed or stands there twice, or there are more or fewer ids than vectors.
         InvalidVectorError
-            Wrong dimension, NaN, values beyond 1e15, or zero vectors of tracks where the metric is cosine.
+            Wrong dimension, NaN, values beyond 1e15, zero vectors of tracks where the metric is cosine, or listens
+            below 0.
         """
-        return self._spaces.create(space, track_ids, vectors, user_ids, user_vectors)
+        return self._spaces.create(space, track_ids, vectors, user_ids, user_vectors, listens)
 
     def spaces(self) -> list[SpaceRecord]:
         """List all spaces, oldest first."""

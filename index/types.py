@@ -100,6 +100,24 @@ class TrackRecord:
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Popularity:
+    """How much a track is listened to, or will be, apart from where it lies in the space.
+
+    Parameters
+    ----------
+    listens : float
+        At least 0, in whatever the recommender counted: listens, listeners, playlists. Of a warm track the count that
+        was imported with its space; of a cold one the median of what is predicted.
+    low, high : float
+        ``low <= listens <= high``: nine of ten tracks lie between; of a warm track both are its count.
+    """
+
+    listens: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class ServedVector:
     """A track's vector in a space, with where it comes from.
@@ -117,6 +135,8 @@ class ServedVector:
         The catalogue tracks with the largest weights, descending.
     basis : str
         `TrackRecord.basis` of the record that the vector was projected from; empty for a collaborative one.
+    popularity : Popularity or None
+        None: not known.
     """
 
     track_id: str
@@ -127,6 +147,7 @@ class ServedVector:
     catalogue_size: int = 0
     leaned_on: tuple[tuple[str, float], ...] = ()
     basis: str = ""
+    popularity: Popularity | None = None
 
 
 def utc_now() -> datetime:
@@ -297,12 +318,15 @@ class Hits:
         Values of `Tier`.
     confidence : ndarray of float32, shape (n,)
         In [0, 1].
+    popularity : ndarray of float32, shape (n, 3)
+        The listens, low and high of each hit's `Popularity`; NaN where it is not known.
     """
 
     track_ids: list[str]
     scores: Float32Array
     tiers: Int8Array
     confidence: Float32Array
+    popularity: Float32Array
 
     def __len__(self) -> int:
         return len(self.track_ids)

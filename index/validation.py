@@ -217,6 +217,13 @@ def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> N
                 f"vector of {_shown(row.track_id)} has the confidence {row.confidence}: it must lie in [0, 1]",
                 field="confidence",
             )
+        known = row.popularity
+        if known is not None and not 0.0 <= known.low <= known.listens <= known.high < np.inf:
+            raise InvalidVectorError(
+                f"vector of {_shown(row.track_id)} has the popularity {known.listens} between {known.low} and "
+                f"{known.high}: it needs 0 <= low <= listens <= high, all finite",
+                field="popularity",
+            )
         if np.shape(row.vector) != (dim,):
             raise InvalidVectorError(
                 f"vector of {_shown(row.track_id)} has the shape {np.shape(row.vector)}: the space has dimension {dim}",
@@ -225,6 +232,43 @@ def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> N
     if rows:
         stacked = np.stack([np.asarray(row.vector) for row in rows])
         check_vectors(stacked, dim=dim, metric=metric, names=[row.track_id for row in rows])
+
+
+def check_listens(listens: Any, names: Sequence[str]) -> Float32Array:
+    """Bring counts of listens to float32 and refuse those that count nothing.
+
+    Parameters
+    ----------
+    listens : array_like, shape (n,)
+        At least 0; NaN where not known.
+    names : sequence of str, length n
+        Ids of the tracks.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+
+    Raises
+    ------
+    InvalidVectorError
+    """
+    try:
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+            counted = np.asarray(listens, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectorError("listens are no numbers: send one number for each track", field="listens") from error
+    if counted.shape != (len(names),):
+        raise InvalidVectorError(
+            f"listens have the shape {counted.shape} for {len(names)} tracks: send one number for each", field="listens"
+        )
+    bad = np.flatnonzero(np.isinf(counted) | (counted < 0))
+    if len(bad):
+        raise InvalidVectorError(
+            f"listens of {_shown(names[bad[0]])} are {counted[bad[0]]}: "
+            "send finite numbers from 0, NaN where not known",
+            field="listens",
+        )
+    return counted
 
 
 def _shown(value: object) -> str:

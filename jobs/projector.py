@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Metric, ServedVector, Store, Tier, TrackRecord
+from index import Metric, Popularity, ServedVector, Store, Tier, TrackRecord
 from jobs.models import newest_model
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | No
 
     served = store.served_rows(space_id)
     is_warm = served.tiers == Tier.COLLABORATIVE
-    collaborative = served.vectors
+    collaborative, listens = served.vectors, served.popularity[:, 0]
     row_of_warm = {track_id: row for row, track_id in enumerate(served.track_ids) if is_warm[row]}
     heard_ids, content = store.content(encoder_id, list(row_of_warm))
     withdrawn = store.withdrawn()
@@ -58,6 +58,7 @@ def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | No
         collaborative=collaborative[[row_of_warm[track_id] for track_id in ids]],
         credits=Credits.from_lists([record.artist_ids for record in kept], [record.roles for record in kept]),
         release_day=release_days([record.release_date for record in kept]),
+        popularity=listens[[row_of_warm[track_id] for track_id in ids]],
     )
 
 
@@ -150,7 +151,15 @@ class Projector:
             catalogue_size=int(projection.catalogue_size[row]),
             leaned_on=projection.leaned_on[row],
             basis=record.basis,
+            popularity=_popularity(projection, row),
         )
+
+
+def _popularity(projection: Projection, row: int) -> Popularity | None:
+    listens, low, high = (
+        float(part[row]) for part in (projection.popularity, projection.popularity_low, projection.popularity_high)
+    )
+    return None if np.isnan(listens) else Popularity(listens, low, high)
 
 
 def without_credits(tracks: ColdTracks) -> ColdTracks:

@@ -15,6 +15,7 @@ from index import (
     Hits,
     InvalidQueryError,
     InvalidVectorError,
+    Popularity,
     ServedVector,
     SnapshotRecord,
     SpaceMismatchError,
@@ -81,6 +82,7 @@ class FakeEngine:
             model_id="" if tier is Tier.COLLABORATIVE else "model-1",
             catalogue_size=0 if tier is Tier.COLLABORATIVE else 2,
             leaned_on=() if tier is Tier.COLLABORATIVE else (("warm-0", 0.75), ("warm-1", 0.25)),
+            popularity=Popularity(120, 120, 120) if tier is Tier.COLLABORATIVE else Popularity(40, 8, 200),
         )
         self.tracks.setdefault(
             track_id,
@@ -124,6 +126,7 @@ class FakeEngine:
             np.array([row.vector @ vector for row in rows], np.float32),
             np.array([row.tier for row in rows], np.int8),
             np.array([row.confidence for row in rows], np.float32),
+            np.array([(row.popularity.listens, row.popularity.low, row.popularity.high) for row in rows], np.float32),
         )
         return Answer(SPACE, self.snapshot, [hits])
 

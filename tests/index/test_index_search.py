@@ -66,6 +66,7 @@ def make_base(rows: dict[str, OracleRow], metric: Metric, *, copies: int = 1) ->
         pa.array(ids, pa.string()),
         np.array([rows[i].tier for i in ids], dtype=np.int8),
         np.array([rows[i].confidence for i in ids], dtype=np.float32),
+        np.full((len(ids), 3), np.nan, dtype=np.float32),
         tracks,
         artists,
         markets,

@@ -274,10 +274,11 @@ def test_what_is_no_home_is_not_made_one(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.txt"]
 
 
-def test_another_format_version_is_named(tmp_path):
+@pytest.mark.parametrize("version", [1, 99])
+def test_another_format_version_is_named(tmp_path, version):
     Store.open(tmp_path / "h").close()
-    (tmp_path / "h" / "home.json").write_text(json.dumps({"format": "anacrusis-home", "version": 99}))
-    with pytest.raises(DamagedHomeError, match="99 where this program reads 1"):
+    (tmp_path / "h" / "home.json").write_text(json.dumps({"format": "anacrusis-home", "version": version}))
+    with pytest.raises(DamagedHomeError, match=f"version {version} where this program reads 2: open it with the rel"):
         Store.open(tmp_path / "h")
     (tmp_path / "h" / "home.json").write_text("{")
     with pytest.raises(DamagedHomeError, match="backup"):
