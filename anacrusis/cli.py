@@ -19,6 +19,7 @@ from anacrusis import (
     commands_bench,
     commands_catalogue,
     commands_demo,
+    commands_evaluate,
     commands_query,
     commands_serve,
     commands_space,
@@ -62,6 +63,7 @@ commands_catalogue.register(app)
 commands_query.register(app)
 commands_space.register(app)
 commands_bench.register(app)
+commands_evaluate.register(app)
 
 
 def main() -> None:

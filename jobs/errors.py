@@ -8,7 +8,10 @@
     ├── FactorsError            a factor file cannot be taken           FACTORS_INVALID
     ├── UnknownUserError        no stored vector for a user             USER_NOT_FOUND
     ├── UnknownArtistError      a refresh names an artist nobody knows  ARTIST_NOT_FOUND
-    └── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
+    ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
+    ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
+    ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
+    └── ExtraMissingError       packages of an extra are not installed  EXTRA_MISSING
 
 The ground-floor rooms have trees of their own (`encoders.errors`, `artist_transfer.errors`,
 `index.errors`) of the same shape: a `reason`, a sentence that names the thing and the remedy, and,
@@ -77,3 +80,21 @@ class NothingToServeError(JobError):
     """A space cannot be published because no track would be in it."""
 
     reason = "NOTHING_TO_SERVE"
+
+
+class BenchmarkError(JobError):
+    """A benchmark folder lacks a file, a column or an id, or contradicts itself."""
+
+    reason = "BENCHMARK_INVALID"
+
+
+class EvaluationError(JobError):
+    """An evaluation names a split or a method that is not there."""
+
+    reason = "EVALUATION_INVALID"
+
+
+class ExtraMissingError(JobError):
+    """The packages of an optional extra are not installed."""
+
+    reason = "EXTRA_MISSING"

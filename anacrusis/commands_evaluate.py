@@ -1,0 +1,69 @@
+"""The command that measures methods of the transfer: evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anacrusis.console import blaming, report, say, shown_progress, table
+from anacrusis.context import Json, shared
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the front door."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(help="A benchmark folder: tracks, interactions, and factors if there are any, as Parquet.")
+    ],
+    split: Annotated[str, typer.Option(help="The cold split to report.")] = "cold_test",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Fits of each method that depends on chance.")] = 3,
+    methods: Annotated[str, typer.Option(help="Names joined by commas; all methods where none is named.")] = "",
+    report_to: Annotated[
+        Path | None, typer.Option("--report", help="Write transfer.md and its plots into this folder.")
+    ] = None,
+    json_to: Json = None,
+) -> None:
+    """Fit methods on warm tracks, let them choose on cold_val, and report Recall@20 and NDCG@20 on a cold split."""
+    from jobs.evaluation.run import evaluate as run
+
+    shared(context)
+    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+    if report_to is not None:
+        with blaming(report_to):
+            report_to.mkdir(parents=True, exist_ok=True)
+    with shown_progress() as on_progress:
+        result = run(folder, split, seeds, names, report_to=report_to, on_progress=on_progress)
+    if not report(json_to, result):
+        _show(result)
+    if report_to is not None:
+        say(f"wrote {report_to / 'transfer.md'} and its plots")
+
+
+def _show(result: dict[str, Any]) -> None:
+    from jobs.evaluation.protocol import MAIN_SLICES, METRICS
+
+    for metric in METRICS:
+        table(
+            f"{metric} on {result['split']} of {result['folder']}, {len(result['seeds'])} seeds",
+            ("method", *(f"#{name}" for name in MAIN_SLICES)),
+            [
+                (name, *(_figure(found[one][metric]) for one in MAIN_SLICES))
+                for name, found in result["methods"].items()
+            ],
+        )
+    for check in result["checks"]:
+        holds = "holds" if check["holds"] else "does not hold"
+        measured = "unknown" if check["measured"] is None else f"{check['measured']:.6g}"
+        print(f"{check['name']}: {measured}, promised {check['bound']:g}: {holds}")
+
+
+def _figure(found: dict[str, float | None]) -> str:
+    if found["mean"] is None:
+        return "-"
+    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"

@@ -1,0 +1,98 @@
+"""How sure a mean over users is: percentile bootstrap, and paired differences over the same users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_BLOCK = 250  # resamples drawn at once: 250 x 100,000 users are 200 MB
+
+FloatColumns = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval; all NaN where there was no user."""
+
+    mean: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return the three numbers as JSON has them; None where they are not known."""
+        numbers = {"mean": self.mean, "low": self.low, "high": self.high}
+        return {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+def resampled_means(values: FloatColumns, *, resamples: int = RESAMPLES, seed: int = 0) -> FloatColumns:
+    """Draw users with replacement and take the means anew (Efron's bootstrap).
+
+    A draw of n users is n multinomial counts, so the means of all resamples are one matrix product.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, c), float64
+        A row a user, a column a method: columns of one call share their draws, so their differences are paired.
+    resamples : int
+        How many draws.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    ndarray, shape (resamples, c), float64
+        NaN where n is 0.
+    """
+    n = len(values)
+    if n == 0:
+        return np.full((resamples, values.shape[1]), np.nan)
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, values.shape[1]))
+    for begin in range(0, resamples, _BLOCK):
+        draws = rng.integers(0, n, size=(min(_BLOCK, resamples - begin), n), dtype=np.int32)
+        counts = np.stack([np.bincount(draw, minlength=n) for draw in draws])
+        means[begin : begin + len(counts)] = counts @ values / n
+    return means
+
+
+def interval(mean: float, resampled: FloatColumns) -> Interval:
+    """Take the 95 % percentile interval of resampled figures, shape (resamples,), around the figure itself."""
+    usable = resampled[np.isfinite(resampled)]
+    if usable.size == 0:
+        return Interval(mean, np.nan, np.nan)
+    low, high = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(mean, float(low), float(high))
+
+
+def mean_intervals(values: FloatColumns, resampled: FloatColumns) -> list[Interval]:
+    """Give each column's mean over users with its interval; `resampled` is that of `resampled_means`."""
+    means = values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
+    return [interval(float(mean), resampled[:, column]) for column, mean in enumerate(means)]
+
+
+def differences(
+    values: FloatColumns, resampled: FloatColumns, column: int, reference: int
+) -> tuple[Interval, Interval]:
+    """Compare two columns over the same users.
+
+    Parameters
+    ----------
+    values, resampled : ndarray
+        As in `mean_intervals`.
+    column, reference : int
+        The compared column and the one it is compared with.
+
+    Returns
+    -------
+    absolute, relative : Interval
+        Of ``column - reference`` and of ``column / reference - 1``; the latter is NaN where the reference is 0.
+    """
+    means = values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
+    ours, theirs = resampled[:, column], resampled[:, reference]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = interval(float(means[column] / means[reference] - 1.0), ours / theirs - 1.0)
+    return interval(float(means[column] - means[reference]), ours - theirs), relative

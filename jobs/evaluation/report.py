@@ -1,0 +1,169 @@
+"""The page of an evaluation: Markdown tables and plots."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import ExtraMissingError
+from jobs.evaluation.context import Result, Section
+from jobs.evaluation.plots import DIFFERENCES_PLOT, METHODS_PLOT, plot_differences, plot_methods
+from jobs.evaluation.protocol import MAIN_SLICES, METRICS
+
+PAGE = "transfer.md"
+
+
+def require_plots() -> None:
+    """Refuse a report that could not be drawn in the end.
+
+    Raises
+    ------
+    ExtraMissingError
+        When matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ExtraMissingError(
+            "Plots are drawn with the package matplotlib, which is not installed; run "
+            "`pip install 'anacrusis[evaluate]'`, or leave the report out and take the JSON."
+        )
+
+
+def write_report(result: Result, measured: Sequence[tuple[Section, Result]], folder: Path) -> list[Path]:
+    """Write the page and its plots.
+
+    Parameters
+    ----------
+    result : dict
+        What `run.evaluate` returns.
+    measured : sequence of (Section, dict)
+        The sections and what they found.
+    folder : Path
+        Made where it is not there; files of the same names are replaced.
+
+    Returns
+    -------
+    list of Path
+        What was written, the page first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = [plot_methods(result, folder), plot_differences(result, folder)]
+    parts = [_head(result), _tables(result), _differences(result), _timing(result)]
+    for section, found in measured:
+        plots.extend(section.plots(found, folder))
+        parts.append(section.markdown(found))
+    parts.append(_checks(result))
+    page = folder / PAGE
+    page.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
+    return [page, *plots]
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Set a table: the first column to the left, the others to the right."""
+    ruler = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (columns, ruler, *rows))
+
+
+def figure(found: Result, digits: int = 4) -> str:
+    """Write a figure with its interval, or a dash where there was nobody to measure."""
+    if found["mean"] is None:
+        return "-"
+    return f"{found['mean']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
+
+
+def percentage(found: Result) -> str:
+    """Write a relative difference with its interval, or a dash."""
+    if found["mean"] is None:
+        return "-"
+    return f"{found['mean']:+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
+
+
+def _head(result: Result) -> str:
+    seeds = len(result["seeds"])
+    trained = "" if result["factors"] == "given" else " The collaborative space was trained on the warm interactions."
+    return (
+        "# Methods of the transfer\n\n"
+        f"Measured by `anacrusis evaluate` on the split `{result['split']}` of the folder `{result['folder']}`, "
+        f"mean over {seeds} seed{'s' if seeds > 1 else ''}, 95 % bootstrap intervals over users.{trained} Methods are fitted on "
+        "warm tracks and choose on `cold_val`; candidates are the cold tracks of the split."
+    )
+
+
+def _tables(result: Result) -> str:
+    every = list(next(iter(result["methods"].values()))) if result["methods"] else []
+    others = [name for name in every if name not in MAIN_SLICES]
+    parts = ["## Every method"]
+    for metric in METRICS:
+        parts += [f"### {_metric(metric)}", _table(result, metric, MAIN_SLICES)]
+    parts += [f"![NDCG@20 by method, with 95 % intervals]({METHODS_PLOT})", "## Other slices"]
+    for metric in METRICS:
+        parts += [f"### {_metric(metric)}, other slices", _table(result, metric, others, intervals=False)]
+    return "\n\n".join(parts)
+
+
+def _table(result: Result, metric: str, slices: Sequence[str], *, intervals: bool = True) -> str:
+    def cell(found: Result) -> str:
+        return figure(found) if intervals else ("-" if found["mean"] is None else f"{found['mean']:.4f}")
+
+    users = next(iter(result["methods"].values()))
+    rows = [[name, *(cell(found[one][metric]) for one in slices)] for name, found in result["methods"].items()]
+    rows.append(["users", *(f"{users[one]['users']:,}" for one in slices)])
+    return markdown_table(["method", *(one.replace("_", " ") for one in slices)], rows)
+
+
+def _differences(result: Result) -> str:
+    parts = [
+        "## Against the strongest baseline",
+        "Paired by user: relative difference from the baseline that is best in that very slice on this split.",
+    ]
+    for metric in METRICS:
+        compared = {one: result["differences"][one][metric] for one in MAIN_SLICES}
+        rows = [
+            [name]
+            + [
+                percentage(found["methods"][name]["relative"]) if name in found["methods"] else "the reference"
+                for found in compared.values()
+            ]
+            for name in result["methods"]
+        ]
+        columns = [f"{one.replace('_', ' ')}, from {found['reference'] or '-'}" for one, found in compared.items()]
+        parts += [f"### {_metric(metric)}, difference", markdown_table(["method", *columns], rows)]
+    parts.append(f"![Relative difference in NDCG@20]({DIFFERENCES_PLOT})")
+    return "\n\n".join(parts)
+
+
+def _timing(result: Result) -> str:
+    rows = [
+        [
+            name,
+            f"{found['fit_s']:.1f}",
+            f"{found['projected_per_s']:,.0f}",
+            "; ".join(f"{key} {_chosen(value)}" for key, value in result["chosen"][name][0].items()),
+        ]
+        for name, found in result["timing"].items()
+    ]
+    columns = ["method", "fit, s", "projected tracks a second", "chosen on cold_val (first seed)"]
+    return "## Time, and what was chosen\n\n" + markdown_table(columns, rows)
+
+
+def _checks(result: Result) -> str:
+    if not result["checks"]:
+        return ""
+    rows = [
+        [
+            check["name"],
+            "-" if check["measured"] is None else f"{check['measured']:.4g}",
+            f"{check['bound']:.4g}",
+            "yes" if check["holds"] else "no",
+        ]
+        for check in result["checks"]
+    ]
+    return "## Checks\n\n" + markdown_table(["promise", "measured", "bound", "holds"], rows)
+
+
+def _metric(name: str) -> str:
+    return name.replace("ndcg", "NDCG").replace("recall", "Recall")
+
+
+def _chosen(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
