@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from index.damping import DampedSearch
 from index.filters import count_bits, passes
 from index.rows import NO_ARTIST
 from index.state import SearchState
@@ -26,12 +27,15 @@ class Request:
     filters : Filters or None
     exclude : sequence of collections of track ids, one a query, or None
     max_per_artist : int or None
+    popularity_damping : float
+        0 to 1; 0 in a cosine space.
     """
 
     k: int
     filters: Filters | None = None
     exclude: Sequence[Collection[str]] | None = None
     max_per_artist: int | None = None
+    popularity_damping: float = 0.0
 
 
 def answer(state: SearchState, queries: Float32Array, request: Request) -> list[Hits]:
@@ -49,6 +53,11 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
     alive, alive_count, fresh_rows = _selected(state, request.filters)
     # Rows of both parts are numbered through: base rows first, fresh ones after them.
     fresh_scores = queries @ state.fresh_vectors[fresh_rows].T
+    search = state.base.backend.search
+    if request.popularity_damping and state.base.lengths is not None:
+        damped = DampedSearch(state.base.backend, state.base.lengths, request.popularity_damping)
+        search = damped.search
+        fresh_scores *= damped.weights_of(state.fresh_vectors[fresh_rows])
     fresh_rows = fresh_rows + state.base.backend.count
     excluded = [set(ids) for ids in request.exclude] if request.exclude is not None else None
     fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
@@ -59,7 +68,7 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
     while len(pending):
         everything = fetch >= alive_count and fetch >= len(fresh_rows)
         if alive_count:
-            scores, rows = state.base.backend.search(queries[pending], fetch, alive, alive_count)
+            scores, rows = search(queries[pending], fetch, alive, alive_count)
         else:
             scores = np.zeros((len(pending), 0), dtype=np.float32)
             rows = np.zeros((len(pending), 0), dtype=np.int64)

@@ -26,6 +26,8 @@ _GATHER_SHARE = 0.05
 _GATHER_ROWS = 2048
 # Rows gathered at once, so that the float32 copy of a piece stays within the CPU's caches.
 _PIECE = 16_384
+# Scores that a weighted scan holds at once: 64 MiB.
+_SCAN_SCORES = 1 << 24
 # FAISS keeps the best k in a heap: beyond this a partition of all scores is the cheaper way.
 _HEAP_K = 4 * MAX_K
 
@@ -56,6 +58,28 @@ class Backend(Protocol):
         -------
         (scores, rows) : ndarray of float32 and of int64, both of shape (q, min(k, alive_count))
             Descending; of equal scores the lower row first, also where k cuts between equal ones.
+        """
+        ...
+
+    def scan(
+        self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array
+    ) -> tuple[Float32Array, Int64Array]:
+        """Find the k rows with the largest weighted inner products among some, by looking at each of them.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dim)
+        k : int
+            At least 1, of any size.
+        rows : ndarray of int64, shape (r,)
+            Ascending.
+        weights : ndarray of float32, shape (count,)
+            What each row's inner product is multiplied by; at least 0.
+
+        Returns
+        -------
+        (scores, rows) : ndarray of float32 and of int64, both of shape (q, min(k, r))
+            Ordered as those of `search`.
         """
         ...
 
@@ -190,13 +214,26 @@ class CpuFlat:
 
         return scan
 
-    def _scan(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
+    def _scan(
+        self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array | None = None
+    ) -> tuple[Float32Array, Int64Array]:
         scores = np.empty((len(queries), len(rows)), dtype=np.float32)
         for start in range(0, len(rows), _PIECE):
             piece = self._codes[rows[start : start + _PIECE]].astype(np.float32)
             np.matmul(queries, piece.T, out=scores[:, start : start + len(piece)])
+        if weights is not None:
+            scores *= weights[rows]
         kept = np.stack([best(row, k) for row in scores])
         return np.take_along_axis(scores, kept, axis=1) * self._unscale, rows[kept]
+
+    def scan(
+        self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array
+    ) -> tuple[Float32Array, Int64Array]:
+        """See `Backend.scan`."""
+        # Scores of a few queries at a time, so that a large batch over a large index stays within bounded memory.
+        some = max(1, _SCAN_SCORES // max(len(rows), 1))
+        parts = [self._scan(queries[at : at + some], k, rows, weights) for at in range(0, len(queries), some)]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate([found for _, found in parts])
 
     def vectors(self, rows: Int64Array) -> Float32Array:
         """See `Backend.vectors`."""
@@ -271,6 +308,12 @@ class GpuFlat:
         if len(short):
             scores[short], rows[short] = scan(queries[short], k)
         return scores, rows
+
+    def scan(
+        self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array
+    ) -> tuple[Float32Array, Int64Array]:
+        """See `Backend.scan`."""
+        return self._cpu.scan(queries, k, rows, weights)
 
     def _on_device(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
         scores, rows = self._owner.submit(self._search, queries, k).result()

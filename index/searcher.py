@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from index.backends import choose_device, make_backend
+from index.damping import Lengths
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
 from index.rows import Vocabulary, aligned_columns
@@ -25,6 +26,7 @@ from index.types import (
     Committed,
     Filters,
     Float32Array,
+    Metric,
     SearcherStatus,
     SearchResult,
     ServedVector,
@@ -163,15 +165,18 @@ class Searcher:
         columns = aligned_columns(
             built.track_ids, built.tiers, built.confidence, built.popularity, tracks, artists, markets
         )
+        space = self._store.space(snapshot.space_id)
+        backend = make_backend(built.index, built.scale, device=self._device, threads=self._threads)
         return Base(
-            space=self._store.space(snapshot.space_id),
+            space=space,
             snapshot=snapshot,
-            backend=make_backend(built.index, built.scale, device=self._device, threads=self._threads),
+            backend=backend,
             columns=columns,
             compiled=CompiledFilters(columns, artists, markets),
             artists=artists,
             markets=markets,
             tracks_version=tracks_version,
+            lengths=Lengths.of(backend) if space.metric is Metric.INNER_PRODUCT else None,
         )
 
     def _adopt(self, base: Base) -> None:
@@ -261,9 +266,17 @@ class Searcher:
         filters: Filters | None = None,
         exclude: Sequence[Collection[str]] | None = None,
         max_per_artist: int | None = None,
+        popularity_damping: float = 0.0,
     ) -> SearchResult:
         """Search what is served at this moment; see `SearchView.search`."""
-        return self.view().search(queries, k, filters=filters, exclude=exclude, max_per_artist=max_per_artist)
+        return self.view().search(
+            queries,
+            k,
+            filters=filters,
+            exclude=exclude,
+            max_per_artist=max_per_artist,
+            popularity_damping=popularity_damping,
+        )
 
     def vectors(self, track_ids: Sequence[str]) -> tuple[BoolArray, Float32Array]:
         """Give vectors of what is served at this moment; see `SearchView.vectors`."""

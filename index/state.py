@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from index.backends import Backend
+from index.damping import Lengths
 from index.filters import CompiledFilters, packed
 from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted
 from index.schemas import popularity_row
@@ -34,6 +35,8 @@ class Base:
     ----------
     tracks_version : int
         Version of the tracks table that `columns` was joined with.
+    lengths : Lengths or None
+        Of the backend's vectors; None in a cosine space, where all are of length 1.
     """
 
     space: SpaceRecord
@@ -44,6 +47,7 @@ class Base:
     artists: Vocabulary
     markets: Vocabulary
     tracks_version: int
+    lengths: Lengths | None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import InvalidIdError, InvalidTrackError, InvalidVectorError
-from index.types import Float32Array, Metric, ServedVector, Tier, TrackRecord
+from index.errors import InvalidIdError, InvalidQueryError, InvalidTrackError, InvalidVectorError
+from index.types import Float32Array, Metric, ServedVector, SpaceRecord, Tier, TrackRecord
 
 MAX_ID_LENGTH = 256
 """Longest track, user or artist id in characters."""
@@ -232,6 +232,26 @@ def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> N
     if rows:
         stacked = np.stack([np.asarray(row.vector) for row in rows])
         check_vectors(stacked, dim=dim, metric=metric, names=[row.track_id for row in rows])
+
+
+def check_damping(damping: float, space: SpaceRecord) -> None:
+    """Refuse a damping of popularity that is no share, or that a space has no use for.
+
+    Raises
+    ------
+    InvalidQueryError
+    """
+    if isinstance(damping, bool) or not isinstance(damping, (int, float, np.number)) or not 0.0 <= damping <= 1.0:
+        raise InvalidQueryError(
+            f"popularity_damping is {damping!r}: use 0 (not at all) to 1 (by direction alone)",
+            field="popularity_damping",
+        )
+    if damping > 0.0 and space.metric is Metric.COSINE:
+        raise InvalidQueryError(
+            f"popularity_damping is {damping!r} but space {space.space_id!r} compares by cosine, so that directions "
+            "alone count already: leave it out",
+            field="popularity_damping",
+        )
 
 
 def check_listens(listens: Any, names: Sequence[str]) -> Float32Array:

@@ -11,7 +11,7 @@ from index.errors import InvalidQueryError
 from index.filters import check_filters
 from index.state import SearchState
 from index.types import MAX_K, BoolArray, Filters, Float32Array, SearchResult, SnapshotRecord
-from index.validation import check_vectors
+from index.validation import check_damping, check_vectors
 
 
 class SearchView:
@@ -53,6 +53,7 @@ class SearchView:
         filters: Filters | None = None,
         exclude: Sequence[Collection[str]] | None = None,
         max_per_artist: int | None = None,
+        popularity_damping: float = 0.0,
     ) -> SearchResult:
         """Find the k best tracks for each query.
 
@@ -68,11 +69,15 @@ class SearchView:
             One a query: tracks to leave out of its answer.
         max_per_artist : int, optional
             At least 1: most tracks of one primary artist in an answer. Tracks without credits are not counted.
+        popularity_damping : float
+            0 to 1: how far the length of a track's vector, which acts as its popularity, is taken out of its score;
+            0: not at all, 1: tracks stand in order of their cosine with the query. See `index.damping`.
 
         Returns
         -------
         SearchResult
-            Scores are inner products; in a cosine space, cosines. Highest first; ties by track id.
+            Scores are inner products, damped where asked for; in a cosine space, cosines. Highest first; ties by
+            track id.
 
         Raises
         ------
@@ -80,7 +85,7 @@ class SearchView:
         InvalidVectorError
             Wrong dimension, NaN, or zero where the metric is cosine.
         InvalidQueryError
-            Reasons K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID.
+            Reasons K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID; the last also for damping in a cosine space.
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MAX_K:
             raise InvalidQueryError(f"k is {k!r}: ask for 1 to {MAX_K} neighbours", reason="K_OUT_OF_RANGE", field="k")
@@ -92,12 +97,13 @@ class SearchView:
             check_filters(filters)
         state = self._state
         space = state.base.space
+        check_damping(popularity_damping, space)
         array = check_vectors(queries, dim=space.dim, metric=space.metric, field="queries")
         if exclude is not None and len(exclude) != len(array):
             raise InvalidQueryError(
                 f"exclude has {len(exclude)} entries for {len(array)} queries: give one for each", field="exclude"
             )
-        request = Request(int(k), filters, exclude, max_per_artist)
+        request = Request(int(k), filters, exclude, max_per_artist, float(popularity_damping))
         hits = answer(state, state.searchable(array), request)
         return SearchResult(hits, space.space_id, state.base.snapshot.snapshot_id)
 

@@ -48,6 +48,8 @@ class Query:
         Most hits of one primary artist.
     include_self : bool
         Whether a track may be in the answer to itself.
+    popularity_damping : float
+        How far popularity is taken out of the scores, 0 (not at all) to 1 (by direction alone); see `index.damping`.
     """
 
     track_id: str | None = None
@@ -58,6 +60,7 @@ class Query:
     filters: Filters | None = None
     max_per_artist: int | None = None
     include_self: bool = False
+    popularity_damping: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +114,14 @@ class Neighbors:
         except NoSnapshotError as error:
             return [error] * len(queries)
         answers: dict[int, Answer | StoreError | JobError] = {}
-        alike: dict[tuple[int, Filters | None, int | None], list[int]] = defaultdict(list)
+        alike: dict[tuple[int, Filters | None, int | None, float], list[int]] = defaultdict(list)
         vectors: dict[int, NDArray[np.float32]] = {}
         known = self._look_up(view, queries)
         for number, query in enumerate(queries):
             try:
                 vectors[number] = _query_vector(view, query, known)
-                alike[query.k, query.filters, query.max_per_artist].append(number)
+                shared = (query.k, query.filters, query.max_per_artist, query.popularity_damping)
+                alike[shared].append(number)
             except (StoreError, JobError) as error:
                 answers[number] = error
         for numbers in alike.values():
@@ -140,6 +144,7 @@ class Neighbors:
                 filters=first.filters,
                 exclude=[_own_id(queries[number]) for number in numbers],
                 max_per_artist=first.max_per_artist,
+                popularity_damping=first.popularity_damping,
             )
         except StoreError as error:
             if len(numbers) == 1:

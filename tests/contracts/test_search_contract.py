@@ -31,6 +31,11 @@ class ExactBackend:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1).astype(np.float32), rows[order].astype(np.int64)
 
+    def scan(self, queries, k, rows, weights):
+        scores = queries.astype(np.float64) @ self._vectors[rows].T.astype(np.float64) * weights[rows]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, axis=1).astype(np.float32), rows[order].astype(np.int64)
+
     def vectors(self, rows):
         return self._vectors[rows]
 
@@ -165,6 +170,22 @@ def test_ties_go_to_the_lower_rows_also_where_k_cuts_them(build, k):
         expected = exact.search(queries, k, mask, count)
         np.testing.assert_array_equal(scores, expected[0])
         np.testing.assert_array_equal(rows, expected[1])
+
+
+@pytest.mark.parametrize("k", [1, 40, 3000])
+@pytest.mark.parametrize("chosen", [1, 300, 9000])
+def test_a_weighted_scan_looks_at_each_of_the_rows(build, monkeypatch, k, chosen):
+    monkeypatch.setattr("index.backends._SCAN_SCORES", 10_000)  # queries go in several parts
+    rng = np.random.default_rng(14)
+    vectors, queries = whole(15, 9000), whole(16, 5)
+    rows = np.sort(rng.permutation(len(vectors))[:chosen])
+    weights = (2.0 ** rng.integers(-3, 4, size=len(vectors))).astype(np.float32)
+    weights[rows[: chosen // 10]] = 0.0
+    scores, found = build(vectors).scan(queries, k, rows, weights)
+    expected = ExactBackend(vectors).scan(queries, k, rows, weights)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, expected[0])
+    np.testing.assert_array_equal(found, expected[1])
 
 
 def test_nothing_alive(build):

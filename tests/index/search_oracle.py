@@ -58,8 +58,10 @@ def oracle_search(
     exclude: Collection[str] = (),
     max_per_artist: int | None = None,
     metric: Metric = Metric.INNER_PRODUCT,
+    damping: float = 0.0,
+    mean_length: float = 1.0,
 ) -> list[tuple[str, float]]:
-    """Ids and scores, best first, ties by id."""
+    """Ids and scores, best first, ties by id; damped ones rounded as float32 rounds them."""
     scored = []
     for track_id, row in rows.items():
         if track_id in exclude or not passes(row, filters):
@@ -67,6 +69,8 @@ def oracle_search(
         score = float(row.vector @ query)
         if metric is Metric.COSINE:
             score /= float(np.linalg.norm(row.vector) * np.linalg.norm(query))
+        if damping:
+            score = float(np.float32(score) * damping_weight(row.vector, damping, mean_length))
         scored.append((-score, track_id))
     taken: dict[str, int] = {}
     hits = []
@@ -80,6 +84,13 @@ def oracle_search(
                 continue
         hits.append((track_id, -score))
     return hits[:k]
+
+
+def damping_weight(vector: np.ndarray, damping: float, mean_length: float) -> np.float32:
+    """``(1 - d) + d mu / |x|``; a vector of zeros has the score 0 whatever its weight."""
+    length = np.sqrt(float((vector.astype(np.float64) ** 2).sum()))
+    relative = np.float32(mean_length / length) if length else np.float32(0)
+    return np.float32(1 - damping) + np.float32(damping) * relative
 
 
 def day(number: int) -> date:

@@ -19,6 +19,7 @@ from index import (
 )
 from index.answers import Request, answer
 from index.backends import CpuFlat
+from index.damping import Lengths
 from index.filters import CompiledFilters
 from index.rows import Vocabulary, aligned_columns
 from index.schemas import tracks_table
@@ -74,7 +75,9 @@ def make_base(rows: dict[str, OracleRow], metric: Metric, *, copies: int = 1) ->
     snapshot = SnapshotRecord("snap", "als", 1, 10, "flat_fp16", len(ids), "", day(0))
     space = SpaceRecord("als", DIM, metric)
     compiled = CompiledFilters(columns, artists, markets)
-    return Base(space, snapshot, CpuFlat(index, 1024.0, threads=1), columns, compiled, artists, markets, 10)
+    backend = CpuFlat(index, 1024.0, threads=1)
+    lengths = Lengths.of(backend) if metric is Metric.INNER_PRODUCT else None
+    return Base(space, snapshot, backend, columns, compiled, artists, markets, 10, lengths)
 
 
 @st.composite
