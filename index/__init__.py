@@ -20,7 +20,7 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.schemas import ServedRows
+from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
@@ -52,6 +52,8 @@ __all__ = [
     "CommitReceipt",
     "DamagedHomeError",
     "DeviceUnavailableError",
+    "FeedbackAction",
+    "FeedbackEvent",
     "Filters",
     "Hits",
     "InvalidIdError",
@@ -75,6 +77,7 @@ __all__ = [
     "SpaceExistsError",
     "SpaceMismatchError",
     "SpaceRecord",
+    "Standing",
     "Store",
     "StoreClosedError",
     "StoreError",
@@ -85,6 +88,9 @@ __all__ = [
     "UnknownTrackError",
     "WithdrawnTrackError",
     "WriteBatch",
+    "as_popularity",
+    "basis_with",
     "build_snapshot",
     "gpu_count",
+    "record_basis",
 ]

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from index.errors import StoreClosedError
+from index.feedback import FeedbackEvent, Standing
 from index.types import CommitReceipt, Float32Array, ServedVector, TrackRecord, WriteBatch
 
 _log = logging.getLogger(__name__)
@@ -122,21 +123,29 @@ class MergedWrites:
     tracks: dict[str, TrackRecord] = field(default_factory=dict)
     fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
     withdrawn: dict[str, str] = field(default_factory=dict)
+    feedback: dict[str, FeedbackEvent] = field(default_factory=dict)
+    standings: dict[str, Standing] = field(default_factory=dict)
 
 
 def merge_batches(
-    batches: Sequence[WriteBatch], withdrawn: Callable[[], Collection[str]]
+    batches: Sequence[WriteBatch],
+    withdrawn: Callable[[], Collection[str]],
+    recorded: Callable[[Sequence[str]], Collection[str]],
 ) -> tuple[MergedWrites, list[CommitReceipt]]:
-    """Merge a group's batches, and tell each which of its withdrawals are new.
+    """Merge a group's batches, and tell each which of its withdrawals and events are new.
 
     Parameters
     ----------
     withdrawn : callable
         Gives the ids that are withdrawn already; called only where the group withdraws something.
+    recorded : callable
+        Gives those of some event ids that are recorded already; called only where the group brings feedback.
     """
     merged = MergedWrites()
     receipts = []
     known = withdrawn() if any(batch.withdrawn for batch in batches) else ()
+    event_ids = [event.event_id for batch in batches for event in batch.feedback]
+    old_events = recorded(event_ids) if event_ids else ()
     for batch in batches:
         for encoder_id, rows in batch.content.items():
             if rows:
@@ -147,5 +156,12 @@ def merge_batches(
                 merged.fresh.setdefault(space_id, {}).update((row.track_id, row) for row in served)
         new = {k: why for k, why in batch.withdrawn.items() if k not in known and k not in merged.withdrawn}
         merged.withdrawn.update(new)
-        receipts.append(CommitReceipt(newly_withdrawn=tuple(new)))
+        events = {
+            event.event_id: event
+            for event in reversed(batch.feedback)  # of one id, the first stands
+            if event.event_id not in old_events and event.event_id not in merged.feedback
+        }
+        merged.feedback.update(events)
+        merged.standings.update((standing.track_id, standing) for standing in batch.standings)
+        receipts.append(CommitReceipt(newly_withdrawn=tuple(new), newly_recorded=frozenset(events)))
     return merged, receipts

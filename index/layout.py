@@ -45,6 +45,16 @@ class Home:
         """Tombstones."""
         return str(self.root / "withdrawn.lance")
 
+    @property
+    def feedback(self) -> str:
+        """What listeners did with cold tracks."""
+        return str(self.root / "feedback.lance")
+
+    @property
+    def standings(self) -> str:
+        """How far tracks have warmed up."""
+        return str(self.root / "standings.lance")
+
     def registry(self, name: str) -> str:
         """Table of spaces, snapshots or publishes."""
         return str(self.root / "registry" / f"{name}.lance")

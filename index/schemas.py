@@ -16,13 +16,14 @@ _TIME = pa.timestamp("us", tz="UTC")
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 
-def _key(name: str, kind: pa.DataType | None = None) -> pa.Field:
+def key_field(name: str, kind: pa.DataType | None = None) -> pa.Field:
+    """Describe a table's key column; of text where no other type is given."""
     return pa.field(name, kind or pa.string(), nullable=False, metadata=_KEY)
 
 
 TRACKS = pa.schema(
     [
-        _key("track_id"),
+        key_field("track_id"),
         pa.field("title", pa.string()),
         pa.field("artist_ids", pa.list_(pa.string())),
         pa.field("roles", pa.list_(pa.string())),
@@ -37,11 +38,11 @@ TRACKS = pa.schema(
     ]
 )
 
-WITHDRAWN = pa.schema([_key("track_id"), pa.field("withdrawn_at", _TIME), pa.field("reason", pa.string())])
+WITHDRAWN = pa.schema([key_field("track_id"), pa.field("withdrawn_at", _TIME), pa.field("reason", pa.string())])
 
 SPACES = pa.schema(
     [
-        _key("space_id"),
+        key_field("space_id"),
         pa.field("dim", pa.int32()),
         pa.field("metric", pa.string()),
         pa.field("created_at", _TIME),
@@ -54,7 +55,7 @@ SPACES = pa.schema(
 
 SNAPSHOTS = pa.schema(
     [
-        _key("snapshot_id"),
+        key_field("snapshot_id"),
         pa.field("space_id", pa.string()),
         pa.field("served_version", pa.int64()),
         pa.field("fresh_version", pa.int64()),
@@ -67,7 +68,7 @@ SNAPSHOTS = pa.schema(
 
 PUBLISHES = pa.schema(
     [
-        _key("sequence", pa.int64()),
+        key_field("sequence", pa.int64()),
         pa.field("snapshot_id", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("published_at", _TIME),
@@ -83,7 +84,7 @@ def content_schema(dim: int) -> pa.Schema:
     """Content vectors of one encoder, float32, `dim` long."""
     return pa.schema(
         [
-            _key("track_id"),
+            key_field("track_id"),
             pa.field("encoder_id", pa.string()),
             pa.field("content", pa.list_(pa.float32(), dim)),
         ]
@@ -99,7 +100,7 @@ def served_schema(dim: int) -> pa.Schema:
     """
     return pa.schema(
         [
-            _key("track_id"),
+            key_field("track_id"),
             pa.field("space_id", pa.string()),
             pa.field("vector", pa.list_(pa.float32(), dim)),
             pa.field("tier", pa.int8()),
@@ -117,7 +118,7 @@ def served_schema(dim: int) -> pa.Schema:
 
 def users_schema(dim: int) -> pa.Schema:
     """User vectors of one space."""
-    return pa.schema([_key("user_id"), pa.field("vector", pa.list_(pa.float32(), dim))])
+    return pa.schema([key_field("user_id"), pa.field("vector", pa.list_(pa.float32(), dim))])
 
 
 def vector_column(vectors: Float32Array) -> pa.Array:
@@ -187,7 +188,7 @@ def popularity_row(popularity: Popularity | None) -> tuple[float, float, float]:
 
 
 def as_popularity(row: Iterable[float]) -> Popularity | None:
-    """Undo `popularity_row`."""
+    """Read listens, low and high, as `Hits.popularity` has them; None where they are NaN: not known."""
     listens, low, high = map(float, row)
     return None if np.isnan(listens) else Popularity(listens, low, high)
 

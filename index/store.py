@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
 from index.errors import StoreClosedError
+from index.feedback import FeedbackEvent, FeedbackTables, Standing, check_event, check_standing
 from index.layout import Home
 from index.registry import Registry
 from index.schemas import TRACKS, WITHDRAWN, ServedRows, served_table, track_records, tracks_table
@@ -52,6 +53,7 @@ class Store:
         self._registry = Registry(home)
         self._spaces = SpaceTables(home, self._registry)
         self._content = ContentTables(home)
+        self._feedback = FeedbackTables(home)
         self._committer = GroupCommitter(self._write_group, tidy=self._tidy)
         self._listeners: list[Callable[[Committed], None]] = []
         self._closed = False
@@ -107,9 +109,9 @@ class Store:
     def commit(self, batch: WriteBatch) -> CommitReceipt:
         """Write a batch; concurrent callers share one write.
 
-        Tables are written in the order content, tracks, fresh, withdrawn: whoever sees a fresh row finds its track
-        and its content. Of rows with one key, in one batch or in several, the last one stands. Ids that are
-        withdrawn already keep their first reason.
+        Tables are written in the order content, tracks, feedback, fresh, standings, withdrawn: whoever sees a fresh row
+        finds its track, its content and its feedback. Of rows with one key, in one batch or in several, the last one
+        stands. Ids that are withdrawn already keep their first reason, events that are recorded already stay.
 
         Returns
         -------
@@ -154,26 +156,40 @@ class Store:
             check_served(served, dim=space.dim, metric=space.metric)
         for track_id, reason in batch.withdrawn.items():
             check_withdrawal(track_id, reason)
+        for event in batch.feedback:
+            check_event(event, self.space(event.space_id).dim if event.space_id else None)
+        for standing in batch.standings:
+            check_standing(standing)
 
     def _write_group(self, batches: Sequence[WriteBatch]) -> list[CommitReceipt]:
-        merged, receipts = merge_batches(batches, self.withdrawn)
+        merged, receipts = merge_batches(batches, self.withdrawn, self._feedback.known)
         for encoder_id, vectors in merged.content.items():
             self._content.write(encoder_id, vectors)
         tracks_version = self._tracks.upsert(tracks_table(merged.tracks.values())) if merged.tracks else 0
+        feedback_version = self._feedback.add(merged.feedback.values()) if merged.feedback else 0
         versions = {
             space_id: self._spaces.fresh(space_id).upsert(
                 served_table(space_id, list(rows.values()), self.space(space_id).dim)
             )
             for space_id, rows in merged.fresh.items()
         }
+        if merged.standings:
+            self._feedback.put_standings(merged.standings.values())
         if merged.withdrawn:
             ids, reasons = list(merged.withdrawn), list(merged.withdrawn.values())
             self._withdrawn.insert(pa.table([ids, [utc_now()] * len(ids), reasons], schema=WITHDRAWN))
-        self._tell(Committed(merged.tracks, tracks_version, merged.fresh, versions, frozenset(merged.withdrawn)))
+        gone = frozenset(merged.withdrawn)
+        self._tell(Committed(merged.tracks, tracks_version, merged.fresh, versions, gone, feedback_version))
         return receipts
 
     def _tidy(self) -> None:
-        for table in (self._tracks, self._withdrawn, *self._content.opened(), *self._spaces.opened()):
+        for table in (
+            self._tracks,
+            self._withdrawn,
+            *self._content.opened(),
+            *self._spaces.opened(),
+            *self._feedback.opened(),
+        ):
             table.compact_if_due()
 
     def _tell(self, committed: Committed) -> None:
@@ -226,6 +242,24 @@ class Store:
     def withdrawn_at(self) -> tuple[frozenset[str], int]:
         """Give `withdrawn` and the version that it was read at."""
         return self._known_withdrawn.at(lambda rows: frozenset(rows["track_id"].to_pylist()))
+
+    # Feedback ------------------------------------------------------------------------------------------------------
+
+    def feedback(self, track_ids: Sequence[str]) -> list[FeedbackEvent]:
+        """Give all feedback on some tracks, in no order."""
+        return self._feedback.events(track_ids)
+
+    def feedback_counts(self) -> Mapping[str, int]:
+        """Give the number of events of each track that has any."""
+        return self._feedback.counts()
+
+    def feedback_version(self) -> int:
+        """Give the latest version of the feedback; 0 before the first event."""
+        return self._feedback.version
+
+    def standings(self, track_ids: Sequence[str] | None = None) -> dict[str, Standing]:
+        """Find how far tracks have warmed up; those that never had feedback are left out."""
+        return self._feedback.standings(track_ids)
 
     # Spaces --------------------------------------------------------------------------------------------------------
 
@@ -291,11 +325,11 @@ class Store:
         -------
         list of str
             Of the stored tracks that are not withdrawn: those without a vector, and those whose vector was projected
-            from another `TrackRecord.basis` than theirs. Collaborative vectors depend on no track.
+            from another `TrackRecord.basis` than theirs or with other feedback. Collaborative ones depend on neither.
         """
         tracks = self._tracks.read(columns=["track_id", "basis"])
         gone = pc.is_in(tracks["track_id"], value_set=pa.array(sorted(self.withdrawn()), pa.string()))
-        return self._spaces.stale(snapshot, tracks.filter(pc.invert(gone)))
+        return self._spaces.stale(snapshot, self._feedback.with_events(tracks.filter(pc.invert(gone))))
 
     def fresh_rows(self, space_id: str, *, since: int = 0) -> ServedRows:
         """Give fresh rows written after a version of the fresh table, such as a snapshot's ``fresh_version``."""

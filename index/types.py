@@ -8,10 +8,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from index.feedback import FeedbackEvent, Standing
 
 Float32Array = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
@@ -134,7 +137,8 @@ class ServedVector:
     leaned_on : tuple of (track_id, weight)
         The catalogue tracks with the largest weights, descending.
     basis : str
-        `TrackRecord.basis` of the record that the vector was projected from; empty for a collaborative one.
+        `TrackRecord.basis` of the record that the vector was projected from, and how much feedback it takes into
+        account (`index.feedback.basis_with`); empty for a collaborative one.
     popularity : Popularity or None
         None: not known.
     """
@@ -225,18 +229,23 @@ class WriteBatch:
     content : mapping of encoder id to a sequence of (track_id, vector of shape (content_dim,) float32)
     fresh : mapping of space id to a sequence of ServedVector
     withdrawn : mapping of track id to reason
+    feedback : sequence of FeedbackEvent
+        Those whose ids are recorded already stay as they are.
+    standings : sequence of Standing
     """
 
     tracks: Sequence[TrackRecord] = ()
     content: Mapping[str, Sequence[tuple[str, Float32Array]]] = field(default_factory=dict)
     fresh: Mapping[str, Sequence[ServedVector]] = field(default_factory=dict)
     withdrawn: Mapping[str, str] = field(default_factory=dict)
+    feedback: Sequence[FeedbackEvent] = ()
+    standings: Sequence[Standing] = ()
 
     @property
     def row_count(self) -> int:
         """Rows over all tables."""
         vectors = sum(map(len, self.content.values())) + sum(map(len, self.fresh.values()))
-        return len(self.tracks) + vectors + len(self.withdrawn)
+        return len(self.tracks) + vectors + len(self.withdrawn) + len(self.feedback) + len(self.standings)
 
 
 @dataclass(frozen=True)
@@ -247,9 +256,12 @@ class CommitReceipt:
     ----------
     newly_withdrawn : tuple of str
         Ids of this batch that were not withdrawn before.
+    newly_recorded : frozenset of str
+        Ids of the feedback events of this batch that were not recorded before.
     """
 
     newly_withdrawn: tuple[str, ...] = ()
+    newly_recorded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -265,6 +277,8 @@ class Committed:
     fresh_versions : dict of space id to int
         Version of each space's fresh table that holds them.
     withdrawn : frozenset of str
+    feedback_version : int
+        Version of the feedback that holds its events; 0 where there are none.
     """
 
     tracks: dict[str, TrackRecord] = field(default_factory=dict)
@@ -272,6 +286,7 @@ class Committed:
     fresh: dict[str, dict[str, ServedVector]] = field(default_factory=dict)
     fresh_versions: dict[str, int] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
+    feedback_version: int = 0
 
 
 @dataclass(frozen=True)
