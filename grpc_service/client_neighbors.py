@@ -28,6 +28,9 @@ class SearchOptions(TypedDict, total=False):
         At most so many hits of one artist, 1 or more; default: no cap.
     include_self : bool
         Whether a track may be among its own neighbours; default: False.
+    popularity_damping : float
+        How far popularity is taken out of the scores, 0 (not at all) to 1 (by direction alone); default: 0. A cosine
+        space takes nothing but 0.
     space_id : str
         The space the caller thinks in: another one than the published one is refused; default: not checked.
     titles : bool
@@ -39,6 +42,7 @@ class SearchOptions(TypedDict, total=False):
     filters: Filters
     max_per_artist: int
     include_self: bool
+    popularity_damping: float
     space_id: str
     titles: bool
     timeout_s: float
@@ -180,6 +184,7 @@ def _search_fields(k: int, options: SearchOptions) -> dict[str, Any]:
         "k": k,
         "space_id": options.get("space_id", ""),
         "include_self": options.get("include_self", False),
+        "popularity_damping": options.get("popularity_damping", 0.0),
         "view": neighbor_pb.HIT_VIEW_FULL if options.get("titles") else neighbor_pb.HIT_VIEW_PACKED,
         "max_per_artist": options.get("max_per_artist"),
     }

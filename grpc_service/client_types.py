@@ -85,6 +85,23 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class Popularity:
+    """How much a track is listened to, or will be once it is as well known as the warm ones.
+
+    Attributes
+    ----------
+    listens : float
+        In the recommender's unit; of a cold track the median of what is predicted.
+    low, high : float
+        Nine of ten tracks lie between; of a warm track both are its listens.
+    """
+
+    listens: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Neighbor:
     """One hit.
 
@@ -99,6 +116,8 @@ class Neighbor:
     title : str
     artist_ids : tuple of str
         Both empty unless asked for with ``titles=True``.
+    popularity : Popularity or None
+        None where it is not known.
     """
 
     track_id: str
@@ -107,6 +126,7 @@ class Neighbor:
     confidence: float
     title: str = ""
     artist_ids: tuple[str, ...] = ()
+    popularity: Popularity | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +142,8 @@ class Neighbors:
     tiers : ndarray of int8, shape (n,)
         Numbers of `Tier`.
     confidence : ndarray of float32, shape (n,)
+    popularity : ndarray of float32, shape (n, 3)
+        Listens, low and high of each `Popularity`; NaN where it is not known.
     titles : tuple of str
     artist_ids : tuple of tuple of str
         Both of length n where asked for with ``titles=True``, else empty.
@@ -133,6 +155,7 @@ class Neighbors:
     scores: NDArray[np.float32]
     tiers: NDArray[np.int8]
     confidence: NDArray[np.float32]
+    popularity: NDArray[np.float32]
     titles: tuple[str, ...] = ()
     artist_ids: tuple[tuple[str, ...], ...] = ()
 
@@ -148,6 +171,7 @@ class Neighbors:
                 float(self.confidence[place]),
                 self.titles[place] if self.titles else "",
                 self.artist_ids[place] if self.artist_ids else (),
+                None if np.isnan(self.popularity[place]).any() else Popularity(*map(float, self.popularity[place])),
             )
 
 
@@ -174,6 +198,8 @@ class Ingested:
         Empty while none is published.
     vector : ndarray of float32, shape (dim,), or None
         Where it was asked for.
+    popularity : Popularity or None
+        None where it is not known.
     """
 
     track_id: str
@@ -186,6 +212,7 @@ class Ingested:
     space_id: str
     snapshot_id: str
     vector: NDArray[np.float32] | None = None
+    popularity: Popularity | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +231,8 @@ class Embedding:
     catalogue_size : int
     leaned_on : tuple of (str, float)
     space_id, snapshot_id : str
+    popularity : Popularity or None
+        None where it is not known.
     """
 
     track_id: str
@@ -215,6 +244,7 @@ class Embedding:
     leaned_on: tuple[tuple[str, float], ...]
     space_id: str
     snapshot_id: str
+    popularity: Popularity | None = None
 
 
 @dataclass(frozen=True)
@@ -284,6 +314,9 @@ def neighbors_from_packed(space_id: str, snapshot_id: str, packed: neighbor_pb.P
         np.frombuffer(packed.scores, dtype="<f4"),
         np.frombuffer(packed.tiers, dtype=np.int8),
         np.frombuffer(packed.confidences, dtype="<f4"),
+        np.frombuffer(packed.popularities, dtype="<f4").reshape(-1, 3)
+        if packed.popularities
+        else np.full((len(packed.track_ids), 3), np.nan, np.float32),
     )
 
 
@@ -296,6 +329,7 @@ def neighbors_from_full(space_id: str, snapshot_id: str, hits: Sequence[neighbor
         np.array([hit.score for hit in hits], np.float32),
         np.array([hit.tier for hit in hits], np.int8),
         np.array([hit.confidence for hit in hits], np.float32),
+        np.array([_popularity_row(hit) for hit in hits], np.float32).reshape(-1, 3),
         tuple(hit.title for hit in hits),
         tuple(tuple(hit.artist_ids) for hit in hits),
     )
@@ -315,6 +349,7 @@ def ingested_from(response: release_pb.IngestTrackResponse | release_pb.UploadTr
         space_id=response.space_id,
         snapshot_id=response.snapshot_id,
         vector=unpack_vectors(track.vector)[0] if track.HasField("vector") else None,
+        popularity=_popularity(track),
     )
 
 
@@ -332,7 +367,22 @@ def embedding_from(
         leaned_on=tuple((one.track_id, one.weight) for one in origin.leaned_on),
         space_id=space_id,
         snapshot_id=snapshot_id,
+        popularity=_popularity(origin),
     )
+
+
+def _popularity(
+    message: neighbor_pb.Hit | release_pb.IngestedTrack | embedding_pb.Provenance,
+) -> Popularity | None:
+    if not message.HasField("popularity"):
+        return None
+    known = message.popularity
+    return Popularity(known.listens, known.low, known.high)
+
+
+def _popularity_row(hit: neighbor_pb.Hit) -> tuple[float, float, float]:
+    known = _popularity(hit)
+    return (known.listens, known.low, known.high) if known else (np.nan, np.nan, np.nan)
 
 
 def refresh_step_from(reply: admin_pb.RefreshArtistsResponse) -> RefreshStep:

@@ -53,7 +53,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
         refused = [answer for answer in answers if isinstance(answer, Exception)]
         if len(refused) == len(answers) and len({getattr(error, "reason", "") for error in refused}) == 1:
             shared = getattr(refused[0], "reason", "")
-            if shared in {"SPACE_MISMATCH", "NO_SNAPSHOT", "K_OUT_OF_RANGE", "FILTER_INVALID"}:
+            if shared in {"SPACE_MISMATCH", "NO_SNAPSHOT", "K_OUT_OF_RANGE", "FILTER_INVALID", "QUERY_INVALID"}:
                 raise refused[0]  # what all queries share is wrong: so is the call
         response = pb.BatchSearchNeighborsResponse()
         response.space_id, response.snapshot_id = self._work.engine.serving()

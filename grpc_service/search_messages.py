@@ -15,7 +15,8 @@ from grpc_service.ids import checked_id
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
-from index import Filters, Tier
+from grpc_service.track_messages import popularity
+from index import Filters, Tier, as_popularity
 from jobs import JobError, Query, parse_release_date
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def shared_arguments(request: SearchRequest) -> dict[str, Any]:
     Raises
     ------
     RequestError, FilterError
-        For a cap below 1, an unknown view or a wrong filter.
+        For a cap below 1, an unknown view or a wrong filter. The rest is for the search to check.
     """
     if request.HasField("max_per_artist") and request.max_per_artist < 1:
         raise RequestError(
@@ -132,6 +133,7 @@ def shared_arguments(request: SearchRequest) -> dict[str, Any]:
         "filters": filters_of(request.filters) if request.HasField("filters") else None,
         "max_per_artist": request.max_per_artist if request.HasField("max_per_artist") else None,
         "include_self": request.include_self,
+        "popularity_damping": request.popularity_damping,
     }
 
 
@@ -225,11 +227,13 @@ def packed_hits(hits: Hits) -> neighbor_pb.PackedHits:
     PackedHits
         The same, in the same order.
     """
+    known = not np.isnan(hits.popularity).all()
     return neighbor_pb.PackedHits(
         track_ids=hits.track_ids,
         scores=np.asarray(hits.scores, dtype="<f4").tobytes(),
         tiers=np.asarray(hits.tiers, dtype=np.int8).tobytes(),
         confidences=np.asarray(hits.confidence, dtype="<f4").tobytes(),
+        popularities=np.asarray(hits.popularity, dtype="<f4").tobytes() if known else b"",
     )
 
 
@@ -260,6 +264,7 @@ def full_hits(hits: Hits, describe: Describe) -> list[neighbor_pb.Hit]:
                 score=float(hits.scores[place]),
                 tier=common.Tier.Name(int(hits.tiers[place])),
                 confidence=float(hits.confidence[place]),
+                popularity=popularity(as_popularity(hits.popularity[place])),
             )
         )
     return written

@@ -15,7 +15,7 @@ from jobs import Release, parse_release_date
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from index import ServedVector
+    from index import Popularity, ServedVector
     from jobs import IngestOutcome
 
 _ROLES = {
@@ -100,6 +100,7 @@ def ingested_track(
         confidence=outcome.confidence or 0.0,
         catalogue_size=outcome.catalogue_size,
         leaned_on=leaned_on(outcome.leaned_on),
+        popularity=popularity(outcome.popularity),
     )
     if include_vector and outcome.vector is not None:
         message.vector.CopyFrom(pack_vectors(outcome.vector, element_type))
@@ -126,7 +127,24 @@ def provenance(embedding: ServedVector) -> embedding_pb.Provenance:
         model_id=embedding.model_id,
         catalogue_size=embedding.catalogue_size,
         leaned_on=leaned_on(embedding.leaned_on),
+        popularity=popularity(embedding.popularity),
     )
+
+
+def popularity(known: Popularity | None) -> common.Popularity | None:
+    """Write a popularity.
+
+    Parameters
+    ----------
+    known : index.Popularity or None
+        None: not known.
+
+    Returns
+    -------
+    Popularity or None
+        The same; a field set to None is absent.
+    """
+    return None if known is None else common.Popularity(listens=known.listens, low=known.low, high=known.high)
 
 
 def leaned_on(pairs: Sequence[tuple[str, float]]) -> list[common.LeanedOn]:

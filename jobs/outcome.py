@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from artist_transfer import TransferError
 from encoders import EncoderError
-from index import ServedVector, StoreError, Tier
+from index import Popularity, ServedVector, StoreError, Tier
 from jobs.errors import JobError
 
 RefusalError = EncoderError | StoreError | TransferError | JobError
@@ -47,6 +47,8 @@ class IngestOutcome:
         Number of catalogue tracks that the projection read.
     leaned_on : tuple of (str, float)
         The catalogue tracks that weighed most, with their weights.
+    popularity : Popularity or None
+        How much it will be listened to; None where that is not known.
     vector : ndarray of float32, shape (dim,), or None
         Its served vector.
     error : Exception or None
@@ -62,6 +64,7 @@ class IngestOutcome:
     confidence: float | None = None
     catalogue_size: int = 0
     leaned_on: tuple[tuple[str, float], ...] = ()
+    popularity: Popularity | None = None
     vector: NDArray[np.float32] | None = None
     error: RefusalError | None = None
 
@@ -78,6 +81,7 @@ def served_outcome(row: ServedVector, space_id: str, snapshot_id: str) -> Ingest
         confidence=row.confidence,
         catalogue_size=row.catalogue_size,
         leaned_on=row.leaned_on,
+        popularity=row.popularity,
         vector=row.vector,
     )
 

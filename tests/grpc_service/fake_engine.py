@@ -25,6 +25,7 @@ from index import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
+from index.schemas import popularity_row
 from jobs import (
     Answer,
     EngineStatus,
@@ -126,7 +127,7 @@ class FakeEngine:
             np.array([row.vector @ vector for row in rows], np.float32),
             np.array([row.tier for row in rows], np.int8),
             np.array([row.confidence for row in rows], np.float32),
-            np.array([(row.popularity.listens, row.popularity.low, row.popularity.high) for row in rows], np.float32),
+            np.array([popularity_row(row.popularity) for row in rows], np.float32).reshape(-1, 3),
         )
         return Answer(SPACE, self.snapshot, [hits])
 
@@ -174,6 +175,7 @@ class FakeEngine:
             confidence=row.confidence,
             catalogue_size=row.catalogue_size,
             leaned_on=row.leaned_on,
+            popularity=row.popularity,
             vector=row.vector,
         )
 

@@ -34,8 +34,9 @@ def test_importing_the_client_loads_neither_networks_nor_tables() -> None:
 def test_the_public_list_is_what_the_module_offers() -> None:
     assert set(client_module.__all__) == {
         "Client", "ClientError", "DeadlineExceededError", "Embedding", "FailedPreconditionError", "Filters", "Ingested",
-        "InvalidArgumentError", "Neighbor", "Neighbors", "NotFoundError", "PermissionDeniedError", "RefreshStep",
-        "ResourceExhaustedError", "SearchOptions", "ServiceFailureError", "ServiceStatus", "Tier", "UnavailableError",
+        "InvalidArgumentError", "Neighbor", "Neighbors", "NotFoundError", "PermissionDeniedError", "Popularity",
+        "RefreshStep", "ResourceExhaustedError", "SearchOptions", "ServiceFailureError", "ServiceStatus", "Tier",
+        "UnavailableError",
     }  # fmt: skip
     assert all(hasattr(client_module, name) for name in client_module.__all__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from grpc_service.client import (
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
+    Popularity,
     Tier,
 )
 from grpc_service.packing import pack_vectors
@@ -27,6 +29,7 @@ from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import EmbeddingSer
 from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub
 from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import ReleaseServiceStub
 from index import Filters as IndexFilters
+from index import Popularity as IndexPopularity
 from index import Tier as IndexTier
 
 
@@ -48,6 +51,33 @@ def test_the_readable_view_says_title_artists_and_rank(client: Client, channel: 
     reply = NeighborServiceStub(channel).SearchNeighbors(request)
     assert [hit.rank for hit in reply.hits] == [1, 2, 3, 4]
     assert not reply.HasField("packed")
+
+
+@pytest.mark.parametrize("titles", [False, True])
+def test_popularity_comes_with_every_hit_where_it_is_known(client: Client, engine: FakeEngine, titles: bool) -> None:
+    engine.rows["warm-1"] = replace(engine.rows["warm-1"], popularity=None)
+    engine.rows["warm-2"] = replace(engine.rows["warm-2"], popularity=IndexPopularity(40, 8, 200))
+    found = list(client.neighbors_of_track("warm-0", k=3, titles=titles))
+    assert [neighbor.popularity for neighbor in found] == [None, Popularity(40, 8, 200), Popularity(120, 120, 120)]
+    assert client.neighbors_of_track("warm-0", k=1, titles=titles).popularity.shape == (1, 3)
+    assert len(client.neighbors_of_track("warm-0", filters=Filters(tiers=[Tier.AUDIO_ONLY]), titles=titles)) == 0
+
+
+def test_popularity_that_is_known_of_no_hit_takes_no_bytes(channel: grpc.Channel, engine: FakeEngine) -> None:
+    engine.rows = {track_id: replace(row, popularity=None) for track_id, row in engine.rows.items()}
+    stub = NeighborServiceStub(channel)
+    reply = stub.SearchNeighbors(neighbor_service_pb2.SearchNeighborsRequest(track_id="warm-0"))
+    assert reply.packed.popularities == b""
+    full = neighbor_service_pb2.SearchNeighborsRequest(track_id="warm-0", view="HIT_VIEW_FULL")
+    assert not any(hit.HasField("popularity") for hit in stub.SearchNeighbors(full).hits)
+
+
+def test_popularity_comes_with_embeddings_and_ingests(client: Client, engine: FakeEngine) -> None:
+    assert client.get_embedding("warm-0").popularity == Popularity(120, 120, 120)
+    engine.rows["warm-0"] = replace(engine.rows["warm-0"], popularity=None)
+    assert client.get_embedding("warm-0").popularity is None
+    taken = client.ingest("new", artist_ids=["artist"], audio=b"audio")
+    assert taken.popularity == Popularity(40, 8, 200)
 
 
 def test_the_tiers_of_both_sides_have_the_same_numbers() -> None:
@@ -81,9 +111,11 @@ def test_k_defaults_to_ten_and_options_reach_the_engine(
         max_per_artist=2,
         include_self=True,
         space_id=SPACE,
+        popularity_damping=0.3,
     )
     (_, (first,)), (_, (second,)) = engine.calls  # type: ignore[misc]
     assert (first.k, first.filters, first.max_per_artist, first.include_self) == (10, None, None, False)
+    assert (first.popularity_damping, second.popularity_damping) == (0.0, 0.3)
     assert (second.k, second.max_per_artist, second.include_self, second.space_id) == (7, 2, True, SPACE)
     assert second.filters == IndexFilters(
         released_from=datetime(2020, 1, 1).date(),

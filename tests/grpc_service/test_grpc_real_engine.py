@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,9 @@ def test_wrong_questions_get_their_code(client: Client) -> None:
         (lambda: client.get_embedding("warm-0", space_id="other"), FailedPreconditionError, "SPACE_MISMATCH"),
         (lambda: client.neighbors_of_track("warm-0", k=0), InvalidArgumentError, "K_OUT_OF_RANGE"),
         (lambda: client.neighbors_of_track("warm-0", k=10_000_000), InvalidArgumentError, "K_OUT_OF_RANGE"),
+        (lambda: client.neighbors_of_track("warm-0", popularity_damping=1.5), InvalidArgumentError, "QUERY_INVALID"),
+        (lambda: client.neighbors_of_tracks(["warm-0"], popularity_damping=-1), InvalidArgumentError, "QUERY_INVALID"),
+        (lambda: client.neighbors_of_user("ann", popularity_damping=np.nan), InvalidArgumentError, "QUERY_INVALID"),
         (lambda: list(client.refresh(["nobody"])), NotFoundError, "ARTIST_NOT_FOUND"),
         (lambda: client.ingest("", artist_ids=["x"], audio=b"x"), InvalidArgumentError, "RELEASE_INVALID"),
     ):
@@ -146,6 +150,21 @@ def test_all_ways_of_asking_agree(client: Client) -> None:
         assert one.track_ids == other.track_ids == streamed[track_id].track_ids  # type: ignore[union-attr]
         np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)  # type: ignore[union-attr]
     assert len(client.neighbors_of_user("ann", k=3)) == 3
+
+
+def test_queries_of_different_damping_that_are_searched_together_keep_their_own(client: Client) -> None:
+    vectors = client.get_embeddings(WARM)[0]
+    long = np.mean([np.linalg.norm(one.vector) for one in vectors])
+    query = np.ones(DIM, np.float32)
+    # Asked at one moment, so that the micro-batcher takes several into one search.
+    with ThreadPoolExecutor(8) as pool:
+        dampings = [0.0, 0.5, 1.0] * 8
+        answers = list(pool.map(lambda d: client.neighbors_of_vector(query, k=20, popularity_damping=d), dampings))
+    for damping, answer in zip(dampings, answers, strict=True):
+        scores = dict(zip(answer.track_ids, answer.scores, strict=True))
+        for one in vectors:
+            weight = 1 - damping + damping * long / np.linalg.norm(one.vector)
+            np.testing.assert_allclose(scores[one.track_id], one.vector @ query * weight, atol=5e-3)
 
 
 def test_a_refresh_publishes_another_snapshot(client: Client) -> None:

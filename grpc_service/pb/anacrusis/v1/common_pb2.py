@@ -24,21 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)grpc_service/pb/anacrusis/v1/common.proto\x12\x0c\x61nacrusis.v1\"[\n\rPackedVectors\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\x91\x01\n\x07\x46ilters\x12\x15\n\rreleased_from\x18\x01 \x01(\t\x12\x13\n\x0breleased_to\x18\x02 \x01(\t\x12\x12\n\nartists_in\x18\x03 \x03(\t\x12\x13\n\x0b\x61rtists_out\x18\x04 \x03(\t\x12!\n\x05tiers\x18\x05 \x03(\x0e\x32\x12.anacrusis.v1.Tier\x12\x0e\n\x06market\x18\x06 \x01(\t\",\n\x08LeanedOn\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x02*c\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x16\n\x12TIER_COLLABORATIVE\x10\x01\x12\x18\n\x14TIER_ARTIST_TRANSFER\x10\x02\x12\x13\n\x0fTIER_AUDIO_ONLY\x10\x03*_\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x01\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)grpc_service/pb/anacrusis/v1/common.proto\x12\x0c\x61nacrusis.v1\"[\n\rPackedVectors\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\x91\x01\n\x07\x46ilters\x12\x15\n\rreleased_from\x18\x01 \x01(\t\x12\x13\n\x0breleased_to\x18\x02 \x01(\t\x12\x12\n\nartists_in\x18\x03 \x03(\t\x12\x13\n\x0b\x61rtists_out\x18\x04 \x03(\t\x12!\n\x05tiers\x18\x05 \x03(\x0e\x32\x12.anacrusis.v1.Tier\x12\x0e\n\x06market\x18\x06 \x01(\t\",\n\x08LeanedOn\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x02\"8\n\nPopularity\x12\x0f\n\x07listens\x18\x01 \x01(\x02\x12\x0b\n\x03low\x18\x02 \x01(\x02\x12\x0c\n\x04high\x18\x03 \x01(\x02*c\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x16\n\x12TIER_COLLABORATIVE\x10\x01\x12\x18\n\x14TIER_ARTIST_TRANSFER\x10\x02\x12\x13\n\x0fTIER_AUDIO_ONLY\x10\x03*_\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x01\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_service.pb.anacrusis.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TIER']._serialized_start=346
-  _globals['_TIER']._serialized_end=445
-  _globals['_ELEMENTTYPE']._serialized_start=447
-  _globals['_ELEMENTTYPE']._serialized_end=542
+  _globals['_TIER']._serialized_start=404
+  _globals['_TIER']._serialized_end=503
+  _globals['_ELEMENTTYPE']._serialized_start=505
+  _globals['_ELEMENTTYPE']._serialized_end=600
   _globals['_PACKEDVECTORS']._serialized_start=59
   _globals['_PACKEDVECTORS']._serialized_end=150
   _globals['_FILTERS']._serialized_start=153
   _globals['_FILTERS']._serialized_end=298
   _globals['_LEANEDON']._serialized_start=300
   _globals['_LEANEDON']._serialized_end=344
+  _globals['_POPULARITY']._serialized_start=346
+  _globals['_POPULARITY']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

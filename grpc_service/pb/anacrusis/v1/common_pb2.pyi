@@ -60,3 +60,13 @@ class LeanedOn(_message.Message):
     track_id: str
     weight: float
     def __init__(self, track_id: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class Popularity(_message.Message):
+    __slots__ = ("listens", "low", "high")
+    LISTENS_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    listens: float
+    low: float
+    high: float
+    def __init__(self, listens: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...

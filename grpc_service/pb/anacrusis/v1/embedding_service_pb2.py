@@ -26,7 +26,7 @@ from grpc_service.pb.anacrusis.v1 import common_pb2 as grpc__service_dot_pb_dot_
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4grpc_service/pb/anacrusis/v1/embedding_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\x1a\x17google/rpc/status.proto\"\xa9\x01\n\nProvenance\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12 \n\x04tier\x18\x02 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63\x61talogue_size\x18\x05 \x01(\x05\x12)\n\tleaned_on\x18\x06 \x03(\x0b\x32\x16.anacrusis.v1.LeanedOn\"G\n\x10\x45mbeddingFailure\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"j\n\x13GetEmbeddingRequest\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\x98\x01\n\x14GetEmbeddingResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12+\n\x06vector\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\x12,\n\nprovenance\x18\x04 \x01(\x0b\x32\x18.anacrusis.v1.Provenance\"q\n\x19\x42\x61tchGetEmbeddingsRequest\x12\x11\n\ttrack_ids\x18\x01 \x03(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\xd2\x01\n\x1a\x42\x61tchGetEmbeddingsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12,\n\x07vectors\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\x12-\n\x0bprovenances\x18\x04 \x03(\x0b\x32\x18.anacrusis.v1.Provenance\x12\x30\n\x08\x66\x61ilures\x18\x05 \x03(\x0b\x32\x1e.anacrusis.v1.EmbeddingFailure2\xd2\x01\n\x10\x45mbeddingService\x12U\n\x0cGetEmbedding\x12!.anacrusis.v1.GetEmbeddingRequest\x1a\".anacrusis.v1.GetEmbeddingResponse\x12g\n\x12\x42\x61tchGetEmbeddings\x12\'.anacrusis.v1.BatchGetEmbeddingsRequest\x1a(.anacrusis.v1.BatchGetEmbeddingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4grpc_service/pb/anacrusis/v1/embedding_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\x1a\x17google/rpc/status.proto\"\xd7\x01\n\nProvenance\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12 \n\x04tier\x18\x02 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63\x61talogue_size\x18\x05 \x01(\x05\x12)\n\tleaned_on\x18\x06 \x03(\x0b\x32\x16.anacrusis.v1.LeanedOn\x12,\n\npopularity\x18\x07 \x01(\x0b\x32\x18.anacrusis.v1.Popularity\"G\n\x10\x45mbeddingFailure\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"j\n\x13GetEmbeddingRequest\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\x98\x01\n\x14GetEmbeddingResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12+\n\x06vector\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\x12,\n\nprovenance\x18\x04 \x01(\x0b\x32\x18.anacrusis.v1.Provenance\"q\n\x19\x42\x61tchGetEmbeddingsRequest\x12\x11\n\ttrack_ids\x18\x01 \x03(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12/\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"\xd2\x01\n\x1a\x42\x61tchGetEmbeddingsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12,\n\x07vectors\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\x12-\n\x0bprovenances\x18\x04 \x03(\x0b\x32\x18.anacrusis.v1.Provenance\x12\x30\n\x08\x66\x61ilures\x18\x05 \x03(\x0b\x32\x1e.anacrusis.v1.EmbeddingFailure2\xd2\x01\n\x10\x45mbeddingService\x12U\n\x0cGetEmbedding\x12!.anacrusis.v1.GetEmbeddingRequest\x1a\".anacrusis.v1.GetEmbeddingResponse\x12g\n\x12\x42\x61tchGetEmbeddings\x12\'.anacrusis.v1.BatchGetEmbeddingsRequest\x1a(.anacrusis.v1.BatchGetEmbeddingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_service.pb.anacrusis.v
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROVENANCE']._serialized_start=139
-  _globals['_PROVENANCE']._serialized_end=308
-  _globals['_EMBEDDINGFAILURE']._serialized_start=310
-  _globals['_EMBEDDINGFAILURE']._serialized_end=381
-  _globals['_GETEMBEDDINGREQUEST']._serialized_start=383
-  _globals['_GETEMBEDDINGREQUEST']._serialized_end=489
-  _globals['_GETEMBEDDINGRESPONSE']._serialized_start=492
-  _globals['_GETEMBEDDINGRESPONSE']._serialized_end=644
-  _globals['_BATCHGETEMBEDDINGSREQUEST']._serialized_start=646
-  _globals['_BATCHGETEMBEDDINGSREQUEST']._serialized_end=759
-  _globals['_BATCHGETEMBEDDINGSRESPONSE']._serialized_start=762
-  _globals['_BATCHGETEMBEDDINGSRESPONSE']._serialized_end=972
-  _globals['_EMBEDDINGSERVICE']._serialized_start=975
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1185
+  _globals['_PROVENANCE']._serialized_end=354
+  _globals['_EMBEDDINGFAILURE']._serialized_start=356
+  _globals['_EMBEDDINGFAILURE']._serialized_end=427
+  _globals['_GETEMBEDDINGREQUEST']._serialized_start=429
+  _globals['_GETEMBEDDINGREQUEST']._serialized_end=535
+  _globals['_GETEMBEDDINGRESPONSE']._serialized_start=538
+  _globals['_GETEMBEDDINGRESPONSE']._serialized_end=690
+  _globals['_BATCHGETEMBEDDINGSREQUEST']._serialized_start=692
+  _globals['_BATCHGETEMBEDDINGSREQUEST']._serialized_end=805
+  _globals['_BATCHGETEMBEDDINGSRESPONSE']._serialized_start=808
+  _globals['_BATCHGETEMBEDDINGSRESPONSE']._serialized_end=1018
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1021
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1231
 # @@protoc_insertion_point(module_scope)

@@ -9,20 +9,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Provenance(_message.Message):
-    __slots__ = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "leaned_on")
+    __slots__ = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "leaned_on", "popularity")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     CATALOGUE_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEANED_ON_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     tier: _common_pb2.Tier
     confidence: float
     model_id: str
     catalogue_size: int
     leaned_on: _containers.RepeatedCompositeFieldContainer[_common_pb2.LeanedOn]
-    def __init__(self, track_id: _Optional[str] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ..., model_id: _Optional[str] = ..., catalogue_size: _Optional[int] = ..., leaned_on: _Optional[_Iterable[_Union[_common_pb2.LeanedOn, _Mapping]]] = ...) -> None: ...
+    popularity: _common_pb2.Popularity
+    def __init__(self, track_id: _Optional[str] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ..., model_id: _Optional[str] = ..., catalogue_size: _Optional[int] = ..., leaned_on: _Optional[_Iterable[_Union[_common_pb2.LeanedOn, _Mapping]]] = ..., popularity: _Optional[_Union[_common_pb2.Popularity, _Mapping]] = ...) -> None: ...
 
 class EmbeddingFailure(_message.Message):
     __slots__ = ("track_id", "error")

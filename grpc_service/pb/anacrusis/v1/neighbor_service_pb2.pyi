@@ -19,19 +19,21 @@ HIT_VIEW_PACKED: HitView
 HIT_VIEW_FULL: HitView
 
 class PackedHits(_message.Message):
-    __slots__ = ("track_ids", "scores", "tiers", "confidences")
+    __slots__ = ("track_ids", "scores", "tiers", "confidences", "popularities")
     TRACK_IDS_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCES_FIELD_NUMBER: _ClassVar[int]
+    POPULARITIES_FIELD_NUMBER: _ClassVar[int]
     track_ids: _containers.RepeatedScalarFieldContainer[str]
     scores: bytes
     tiers: bytes
     confidences: bytes
-    def __init__(self, track_ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., tiers: _Optional[bytes] = ..., confidences: _Optional[bytes] = ...) -> None: ...
+    popularities: bytes
+    def __init__(self, track_ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., tiers: _Optional[bytes] = ..., confidences: _Optional[bytes] = ..., popularities: _Optional[bytes] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("rank", "track_id", "title", "artist_ids", "score", "tier", "confidence")
+    __slots__ = ("rank", "track_id", "title", "artist_ids", "score", "tier", "confidence", "popularity")
     RANK_FIELD_NUMBER: _ClassVar[int]
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +41,7 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_FIELD_NUMBER: _ClassVar[int]
     rank: int
     track_id: str
     title: str
@@ -46,7 +49,8 @@ class Hit(_message.Message):
     score: float
     tier: _common_pb2.Tier
     confidence: float
-    def __init__(self, rank: _Optional[int] = ..., track_id: _Optional[str] = ..., title: _Optional[str] = ..., artist_ids: _Optional[_Iterable[str]] = ..., score: _Optional[float] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ...) -> None: ...
+    popularity: _common_pb2.Popularity
+    def __init__(self, rank: _Optional[int] = ..., track_id: _Optional[str] = ..., title: _Optional[str] = ..., artist_ids: _Optional[_Iterable[str]] = ..., score: _Optional[float] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ..., popularity: _Optional[_Union[_common_pb2.Popularity, _Mapping]] = ...) -> None: ...
 
 class IdList(_message.Message):
     __slots__ = ("ids",)
@@ -71,7 +75,7 @@ class HitList(_message.Message):
     def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ...) -> None: ...
 
 class SearchNeighborsRequest(_message.Message):
-    __slots__ = ("track_id", "vector", "user_vector", "user_id", "k", "space_id", "filters", "max_per_artist", "include_self", "view")
+    __slots__ = ("track_id", "vector", "user_vector", "user_id", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     USER_VECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +86,7 @@ class SearchNeighborsRequest(_message.Message):
     MAX_PER_ARTIST_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_DAMPING_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     vector: _common_pb2.PackedVectors
     user_vector: _common_pb2.PackedVectors
@@ -92,7 +97,8 @@ class SearchNeighborsRequest(_message.Message):
     max_per_artist: int
     include_self: bool
     view: HitView
-    def __init__(self, track_id: _Optional[str] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_id: _Optional[str] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ...) -> None: ...
+    popularity_damping: float
+    def __init__(self, track_id: _Optional[str] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_id: _Optional[str] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ...) -> None: ...
 
 class SearchNeighborsResponse(_message.Message):
     __slots__ = ("space_id", "snapshot_id", "packed", "hits")
@@ -107,7 +113,7 @@ class SearchNeighborsResponse(_message.Message):
     def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., packed: _Optional[_Union[PackedHits, _Mapping]] = ..., hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ...) -> None: ...
 
 class BatchSearchNeighborsRequest(_message.Message):
-    __slots__ = ("track_ids", "vectors", "user_vectors", "user_ids", "k", "space_id", "filters", "max_per_artist", "include_self", "view")
+    __slots__ = ("track_ids", "vectors", "user_vectors", "user_ids", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping")
     TRACK_IDS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     USER_VECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +124,7 @@ class BatchSearchNeighborsRequest(_message.Message):
     MAX_PER_ARTIST_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_DAMPING_FIELD_NUMBER: _ClassVar[int]
     track_ids: IdList
     vectors: _common_pb2.PackedVectors
     user_vectors: _common_pb2.PackedVectors
@@ -128,7 +135,8 @@ class BatchSearchNeighborsRequest(_message.Message):
     max_per_artist: int
     include_self: bool
     view: HitView
-    def __init__(self, track_ids: _Optional[_Union[IdList, _Mapping]] = ..., vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_ids: _Optional[_Union[IdList, _Mapping]] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ...) -> None: ...
+    popularity_damping: float
+    def __init__(self, track_ids: _Optional[_Union[IdList, _Mapping]] = ..., vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_ids: _Optional[_Union[IdList, _Mapping]] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ...) -> None: ...
 
 class BatchSearchNeighborsResponse(_message.Message):
     __slots__ = ("space_id", "snapshot_id", "results")

@@ -28,9 +28,9 @@ if _version_not_supported:
 class NeighborServiceStub:
     """Finds the tracks nearest to a track, a vector or a listener in the recommender's collaborative space.
 
-    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, VECTOR_INVALID, REQUEST_INVALID), NOT_FOUND
-    (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID, VECTOR_INVALID,
+    REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED). Each carries one google.rpc.ErrorInfo whose reason is the word in parentheses.
     """
 
@@ -60,9 +60,9 @@ class NeighborServiceStub:
 class NeighborServiceServicer:
     """Finds the tracks nearest to a track, a vector or a listener in the recommender's collaborative space.
 
-    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, VECTOR_INVALID, REQUEST_INVALID), NOT_FOUND
-    (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID, VECTOR_INVALID,
+    REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED). Each carries one google.rpc.ErrorInfo whose reason is the word in parentheses.
     """
 
@@ -119,9 +119,9 @@ def add_NeighborServiceServicer_to_server(servicer, server):
 class NeighborService:
     """Finds the tracks nearest to a track, a vector or a listener in the recommender's collaborative space.
 
-    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, VECTOR_INVALID, REQUEST_INVALID), NOT_FOUND
-    (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID, VECTOR_INVALID,
+    REQUEST_INVALID), NOT_FOUND (TRACK_NOT_FOUND, USER_NOT_FOUND), FAILED_PRECONDITION (SPACE_MISMATCH, TRACK_WITHDRAWN),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED). Each carries one google.rpc.ErrorInfo whose reason is the word in parentheses.
     """
 

@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from grpc_service.pb.anacrusis.v1 import common_pb2 as grpc__service_dot_pb_dot_anacrusis_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2grpc_service/pb/anacrusis/v1/release_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\"\x9b\x01\n\rTrackMetadata\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12%\n\x07\x63redits\x18\x03 \x03(\x0b\x32\x14.anacrusis.v1.Credit\x12\x14\n\x0crelease_date\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\x12\x0f\n\x07markets\x18\x06 \x03(\t\x12\x0c\n\x04isrc\x18\x07 \x01(\t\"=\n\x06\x43redit\x12\x11\n\tartist_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.anacrusis.v1.Role\"\x81\x02\n\rIngestedTrack\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.anacrusis.v1.IngestState\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12 \n\x04tier\x18\x04 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x05 \x01(\x02\x12\x16\n\x0e\x63\x61talogue_size\x18\x06 \x01(\x05\x12)\n\tleaned_on\x18\x07 \x03(\x0b\x32\x16.anacrusis.v1.LeanedOn\x12+\n\x06vector\x18\x08 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\"\xb3\x01\n\x12IngestTrackRequest\x12*\n\x05track\x18\x01 \x01(\x0b\x32\x1b.anacrusis.v1.TrackMetadata\x12\x10\n\x06inline\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12\x16\n\x0einclude_vector\x18\x04 \x01(\x08\x12/\n\x0c\x65lement_type\x18\x05 \x01(\x0e\x32\x19.anacrusis.v1.ElementTypeB\x07\n\x05\x61udio\"h\n\x13IngestTrackResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12*\n\x05track\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.IngestedTrack\"\x97\x01\n\x0cUploadHeader\x12*\n\x05track\x18\x01 \x01(\x0b\x32\x1b.anacrusis.v1.TrackMetadata\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0einclude_vector\x18\x03 \x01(\x08\x12/\n\x0c\x65lement_type\x18\x04 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"[\n\x12UploadTrackRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.anacrusis.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"h\n\x13UploadTrackResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12*\n\x05track\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.IngestedTrack\":\n\x15WithdrawTracksRequest\x12\x11\n\ttrack_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"b\n\x16WithdrawTracksResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12!\n\x19newly_withdrawn_track_ids\x18\x03 \x03(\t*S\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_PRIMARY\x10\x01\x12\x11\n\rROLE_FEATURED\x10\x02\x12\x10\n\x0cROLE_REMIXER\x10\x03*{\n\x0bIngestState\x12\x1c\n\x18INGEST_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INGEST_STATE_CREATED\x10\x01\x12\x18\n\x14INGEST_STATE_UPDATED\x10\x02\x12\x1a\n\x16INGEST_STATE_UNCHANGED\x10\x03\x32\x97\x02\n\x0eReleaseService\x12R\n\x0bIngestTrack\x12 .anacrusis.v1.IngestTrackRequest\x1a!.anacrusis.v1.IngestTrackResponse\x12T\n\x0bUploadTrack\x12 .anacrusis.v1.UploadTrackRequest\x1a!.anacrusis.v1.UploadTrackResponse(\x01\x12[\n\x0eWithdrawTracks\x12#.anacrusis.v1.WithdrawTracksRequest\x1a$.anacrusis.v1.WithdrawTracksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2grpc_service/pb/anacrusis/v1/release_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\"\x9b\x01\n\rTrackMetadata\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12%\n\x07\x63redits\x18\x03 \x03(\x0b\x32\x14.anacrusis.v1.Credit\x12\x14\n\x0crelease_date\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\x12\x0f\n\x07markets\x18\x06 \x03(\t\x12\x0c\n\x04isrc\x18\x07 \x01(\t\"=\n\x06\x43redit\x12\x11\n\tartist_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.anacrusis.v1.Role\"\xaf\x02\n\rIngestedTrack\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.anacrusis.v1.IngestState\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12 \n\x04tier\x18\x04 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x05 \x01(\x02\x12\x16\n\x0e\x63\x61talogue_size\x18\x06 \x01(\x05\x12)\n\tleaned_on\x18\x07 \x03(\x0b\x32\x16.anacrusis.v1.LeanedOn\x12+\n\x06vector\x18\x08 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectors\x12,\n\npopularity\x18\t \x01(\x0b\x32\x18.anacrusis.v1.Popularity\"\xb3\x01\n\x12IngestTrackRequest\x12*\n\x05track\x18\x01 \x01(\x0b\x32\x1b.anacrusis.v1.TrackMetadata\x12\x10\n\x06inline\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12\x16\n\x0einclude_vector\x18\x04 \x01(\x08\x12/\n\x0c\x65lement_type\x18\x05 \x01(\x0e\x32\x19.anacrusis.v1.ElementTypeB\x07\n\x05\x61udio\"h\n\x13IngestTrackResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12*\n\x05track\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.IngestedTrack\"\x97\x01\n\x0cUploadHeader\x12*\n\x05track\x18\x01 \x01(\x0b\x32\x1b.anacrusis.v1.TrackMetadata\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0einclude_vector\x18\x03 \x01(\x08\x12/\n\x0c\x65lement_type\x18\x04 \x01(\x0e\x32\x19.anacrusis.v1.ElementType\"[\n\x12UploadTrackRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.anacrusis.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"h\n\x13UploadTrackResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12*\n\x05track\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.IngestedTrack\":\n\x15WithdrawTracksRequest\x12\x11\n\ttrack_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"b\n\x16WithdrawTracksResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12!\n\x19newly_withdrawn_track_ids\x18\x03 \x03(\t*S\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_PRIMARY\x10\x01\x12\x11\n\rROLE_FEATURED\x10\x02\x12\x10\n\x0cROLE_REMIXER\x10\x03*{\n\x0bIngestState\x12\x1c\n\x18INGEST_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INGEST_STATE_CREATED\x10\x01\x12\x18\n\x14INGEST_STATE_UPDATED\x10\x02\x12\x1a\n\x16INGEST_STATE_UNCHANGED\x10\x03\x32\x97\x02\n\x0eReleaseService\x12R\n\x0bIngestTrack\x12 .anacrusis.v1.IngestTrackRequest\x1a!.anacrusis.v1.IngestTrackResponse\x12T\n\x0bUploadTrack\x12 .anacrusis.v1.UploadTrackRequest\x1a!.anacrusis.v1.UploadTrackResponse(\x01\x12[\n\x0eWithdrawTracks\x12#.anacrusis.v1.WithdrawTracksRequest\x1a$.anacrusis.v1.WithdrawTracksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_service.pb.anacrusis.v1.release_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1393
-  _globals['_ROLE']._serialized_end=1476
-  _globals['_INGESTSTATE']._serialized_start=1478
-  _globals['_INGESTSTATE']._serialized_end=1601
+  _globals['_ROLE']._serialized_start=1439
+  _globals['_ROLE']._serialized_end=1522
+  _globals['_INGESTSTATE']._serialized_start=1524
+  _globals['_INGESTSTATE']._serialized_end=1647
   _globals['_TRACKMETADATA']._serialized_start=112
   _globals['_TRACKMETADATA']._serialized_end=267
   _globals['_CREDIT']._serialized_start=269
   _globals['_CREDIT']._serialized_end=330
   _globals['_INGESTEDTRACK']._serialized_start=333
-  _globals['_INGESTEDTRACK']._serialized_end=590
-  _globals['_INGESTTRACKREQUEST']._serialized_start=593
-  _globals['_INGESTTRACKREQUEST']._serialized_end=772
-  _globals['_INGESTTRACKRESPONSE']._serialized_start=774
-  _globals['_INGESTTRACKRESPONSE']._serialized_end=878
-  _globals['_UPLOADHEADER']._serialized_start=881
-  _globals['_UPLOADHEADER']._serialized_end=1032
-  _globals['_UPLOADTRACKREQUEST']._serialized_start=1034
-  _globals['_UPLOADTRACKREQUEST']._serialized_end=1125
-  _globals['_UPLOADTRACKRESPONSE']._serialized_start=1127
-  _globals['_UPLOADTRACKRESPONSE']._serialized_end=1231
-  _globals['_WITHDRAWTRACKSREQUEST']._serialized_start=1233
-  _globals['_WITHDRAWTRACKSREQUEST']._serialized_end=1291
-  _globals['_WITHDRAWTRACKSRESPONSE']._serialized_start=1293
-  _globals['_WITHDRAWTRACKSRESPONSE']._serialized_end=1391
-  _globals['_RELEASESERVICE']._serialized_start=1604
-  _globals['_RELEASESERVICE']._serialized_end=1883
+  _globals['_INGESTEDTRACK']._serialized_end=636
+  _globals['_INGESTTRACKREQUEST']._serialized_start=639
+  _globals['_INGESTTRACKREQUEST']._serialized_end=818
+  _globals['_INGESTTRACKRESPONSE']._serialized_start=820
+  _globals['_INGESTTRACKRESPONSE']._serialized_end=924
+  _globals['_UPLOADHEADER']._serialized_start=927
+  _globals['_UPLOADHEADER']._serialized_end=1078
+  _globals['_UPLOADTRACKREQUEST']._serialized_start=1080
+  _globals['_UPLOADTRACKREQUEST']._serialized_end=1171
+  _globals['_UPLOADTRACKRESPONSE']._serialized_start=1173
+  _globals['_UPLOADTRACKRESPONSE']._serialized_end=1277
+  _globals['_WITHDRAWTRACKSREQUEST']._serialized_start=1279
+  _globals['_WITHDRAWTRACKSREQUEST']._serialized_end=1337
+  _globals['_WITHDRAWTRACKSRESPONSE']._serialized_start=1339
+  _globals['_WITHDRAWTRACKSRESPONSE']._serialized_end=1437
+  _globals['_RELEASESERVICE']._serialized_start=1650
+  _globals['_RELEASESERVICE']._serialized_end=1929
 # @@protoc_insertion_point(module_scope)

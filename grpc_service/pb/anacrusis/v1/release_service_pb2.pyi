@@ -57,7 +57,7 @@ class Credit(_message.Message):
     def __init__(self, artist_id: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
 
 class IngestedTrack(_message.Message):
-    __slots__ = ("track_id", "state", "served", "tier", "confidence", "catalogue_size", "leaned_on", "vector")
+    __slots__ = ("track_id", "state", "served", "tier", "confidence", "catalogue_size", "leaned_on", "vector", "popularity")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class IngestedTrack(_message.Message):
     CATALOGUE_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEANED_ON_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     state: IngestState
     served: bool
@@ -74,7 +75,8 @@ class IngestedTrack(_message.Message):
     catalogue_size: int
     leaned_on: _containers.RepeatedCompositeFieldContainer[_common_pb2.LeanedOn]
     vector: _common_pb2.PackedVectors
-    def __init__(self, track_id: _Optional[str] = ..., state: _Optional[_Union[IngestState, str]] = ..., served: _Optional[bool] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ..., catalogue_size: _Optional[int] = ..., leaned_on: _Optional[_Iterable[_Union[_common_pb2.LeanedOn, _Mapping]]] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ...) -> None: ...
+    popularity: _common_pb2.Popularity
+    def __init__(self, track_id: _Optional[str] = ..., state: _Optional[_Union[IngestState, str]] = ..., served: _Optional[bool] = ..., tier: _Optional[_Union[_common_pb2.Tier, str]] = ..., confidence: _Optional[float] = ..., catalogue_size: _Optional[int] = ..., leaned_on: _Optional[_Iterable[_Union[_common_pb2.LeanedOn, _Mapping]]] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., popularity: _Optional[_Union[_common_pb2.Popularity, _Mapping]] = ...) -> None: ...
 
 class IngestTrackRequest(_message.Message):
     __slots__ = ("track", "inline", "uri", "include_vector", "element_type")
