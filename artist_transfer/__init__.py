@@ -15,10 +15,12 @@ from artist_transfer.model import TransferModel
 from artist_transfer.options import EpochReport, FitOptions
 from artist_transfer.storage import load_model, save_model
 from artist_transfer.types import NO_DATE, ColdTracks, Projection, Tier, WarmTracks, release_days
+from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions, graduates, warm_up
 
 __all__ = [
     "CATALOGUE_LIMIT",
     "NO_DATE",
+    "Background",
     "Catalogue",
     "CatalogueBatch",
     "CatalogueRows",
@@ -27,6 +29,7 @@ __all__ = [
     "Credits",
     "EpochReport",
     "FitOptions",
+    "Listens",
     "ModelFileError",
     "NotEnoughTracksError",
     "Projection",
@@ -36,8 +39,12 @@ __all__ = [
     "TransferInputError",
     "TransferModel",
     "WarmTracks",
+    "Warmed",
+    "WarmingOptions",
     "fit",
+    "graduates",
     "load_model",
     "release_days",
     "save_model",
+    "warm_up",
 ]
