@@ -50,6 +50,13 @@ def neighbors(
     ] = None,
     market: Annotated[str | None, typer.Option(help="Only tracks that may be played there, e.g. DE.")] = None,
     max_per_artist: Annotated[int | None, typer.Option(help="At most so many of one primary artist.")] = None,
+    popularity_damping: Annotated[
+        float,
+        typer.Option(
+            help="How far popularity is taken out of the scores, 0 (not at all) to 1 (by direction alone). "
+            "Not in a cosine space, which compares directions anyway."
+        ),
+    ] = 0.0,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -67,6 +74,7 @@ def neighbors(
         space_id=space,
         filters=_filters(released_from, released_to, artist, without_artist, tier, market),
         max_per_artist=max_per_artist,
+        popularity_damping=popularity_damping,
     )
     with shared(context).open_engine(home) as engine:
         answer = engine.ask(query)
@@ -81,16 +89,18 @@ def neighbors(
             "score": float(score),
             "tier": Tier(int(tier_value)).name.lower(),
             "confidence": float(confidence),
+            "popularity": _popularity(popularity),
         }
-        for rank, (track_id, record, score, tier_value, confidence) in enumerate(
-            zip(hits.track_ids, records, hits.scores, hits.tiers, hits.confidence, strict=True), start=1
+        for rank, (track_id, record, score, tier_value, confidence, popularity) in enumerate(
+            zip(hits.track_ids, records, hits.scores, hits.tiers, hits.confidence, hits.popularity, strict=True),
+            start=1,
         )
     ]
     result = {"space_id": answer.space_id, "snapshot_id": answer.snapshot_id, "neighbors": rows}
     if not report(json_to, result):
         table(
             f"space {answer.space_id}, snapshot {answer.snapshot_id}",
-            ("#rank", "track", "title", "artists", "#score", "tier", "#confidence"),
+            ("#rank", "track", "title", "artists", "#score", "tier", "#confidence", "#popularity"),
             [
                 (
                     row["rank"],
@@ -100,10 +110,28 @@ def neighbors(
                     row["score"],
                     row["tier"],
                     row["confidence"],
+                    _shown(row["popularity"]),
                 )
                 for row in rows
             ],
         )
+
+
+def _popularity(row: NDArray[np.float32]) -> dict[str, float] | None:
+    from dataclasses import asdict
+
+    from index import as_popularity
+
+    known = as_popularity(row)
+    return None if known is None else asdict(known)
+
+
+def _shown(popularity: dict[str, float] | None) -> str:
+    """Write a count, and where it is predicted the interval about it; a dash where it is not known."""
+    if popularity is None:
+        return "-"
+    listens, low, high = (f"{popularity[part]:,.0f}" for part in ("listens", "low", "high"))
+    return listens if low == high else f"{listens} ({low} to {high})"
 
 
 def _read_vector(text: str) -> NDArray[np.float32]:

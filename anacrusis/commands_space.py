@@ -35,6 +35,13 @@ def import_(
         typer.Argument(help="Item vectors: .parquet (track_id, vector), .npy with .ids beside it, or .jsonl."),
     ],
     users: Annotated[Path | None, typer.Option(help="User vectors, in the same layouts with user_id.")] = None,
+    popularity_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of the item file that counts listens (default: popularity, where there is one). "
+            "Beside a .npy file the counts stand in NAME.popularity.npy."
+        ),
+    ] = None,
     metric: Annotated[
         str, typer.Option(help="How the recommender compares items: inner_product or cosine.")
     ] = "inner_product",
@@ -45,14 +52,15 @@ def import_(
     from jobs.factors import read_factors
     from jobs.spaces import import_space
 
-    items = read_factors(factors, id_column="track_id")
+    items = read_factors(factors, id_column="track_id", popularity_column=popularity_column)
     people = read_factors(users, id_column="user_id") if users is not None else None
     with shared(context).open_engine(home, create=True) as engine:
         done = import_space(engine, space_id, items, people, metric=metric, source=factors.name)
     if not report(json_to, done.as_dict()):
         say(
             f"space {space_id}: {done.track_count} tracks of {done.dim} dimensions, {done.user_count} users; "
-            f"{done.known_share:.0%} of the tracks were ingested before"
+            f"{done.known_share:.0%} of the tracks were ingested before, "
+            f"the popularity of {done.popularity_share:.0%} is known"
         )
 
 

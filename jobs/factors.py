@@ -1,13 +1,17 @@
-"""Reading the vectors that a recommender was trained to: one row an id.
+"""Reading the vectors that a recommender was trained to, and how often each track was listened to: one row an id.
 
 Three layouts are taken: Parquet with an id column and a ``vector`` column (lists of floats, fixed-size or
 not); a ``.npy`` matrix beside a text file of ids of the same name (``items.npy`` + ``items.ids``, an id a line);
 JSON Lines of ``{"track_id": ..., "vector": [...]}``. Nothing is pickled: an object array is refused.
+
+Item files may count listens as well: in a column (JSON Lines: a key) ``popularity``, empty or null where a count is
+not known; beside ``items.npy`` in ``items.popularity.npy``, with NaN for that.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ from jobs.errors import FactorsError
 from jobs.input_file import file_size
 from jobs.release import MAX_ID_CHARACTERS
 
+POPULARITY = "popularity"
+MAX_COUNT = 1e15  # of listens: more than there ever were
 MAX_DIM = 4096  # far above any collaborative space in use; a matrix turned on its side is caught by it
 
 
@@ -32,13 +38,34 @@ class Factors:
         Distinct, each of 1 to 256 printable characters.
     vectors : ndarray of float32, shape (n, dim)
         Finite.
+    popularity : ndarray of float32, shape (n,), or None
+        Listens, at least 0, NaN where not known; None where the file counts none.
     """
 
     ids: NDArray[np.str_]
     vectors: NDArray[np.float32]
+    popularity: NDArray[np.float32] | None = None
 
 
-def read_factors(path: Path, *, id_column: str) -> Factors:
+@dataclass(frozen=True)
+class _Read:
+    """What a file holds, not yet checked: NaN in `popularity` is an unknown count."""
+
+    ids: list[str]
+    vectors: NDArray[np.floating]
+    popularity: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What to read: `popularity` is None where no count is wanted, `needed` says whether it has to be there."""
+
+    ids: str
+    popularity: str | None
+    needed: bool
+
+
+def read_factors(path: Path, *, id_column: str, popularity_column: str | None = None) -> Factors:
     """Read and check a factor file.
 
     Parameters
@@ -47,6 +74,8 @@ def read_factors(path: Path, *, id_column: str) -> Factors:
         ``.parquet``, ``.npy`` or ``.jsonl``.
     id_column : str
         ``track_id`` or ``user_id``.
+    popularity_column : str, optional
+        The column that counts listens, which then has to be there; default: ``popularity`` where an item file has it.
 
     Returns
     -------
@@ -57,7 +86,7 @@ def read_factors(path: Path, *, id_column: str) -> Factors:
     ------
     FactorsError
         When the file is missing, unreadable, without rows, of uneven length, or holds a NaN, an infinity, an id
-        twice or what is no id; the sentence names the first such row.
+        twice, what is no id, or a count that is none; the sentence names the first such row.
     """
     if file_size(path) is None:
         raise FactorsError(f"There is no factor file at {path}; give a .parquet, .npy or .jsonl file.")
@@ -65,14 +94,22 @@ def read_factors(path: Path, *, id_column: str) -> Factors:
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise FactorsError(f"The factor file {path} has to end in one of {', '.join(readers)}.")
+    default = POPULARITY if id_column == "track_id" else None
+    columns = _Columns(id_column, popularity_column or default, needed=popularity_column is not None)
     try:
-        ids, vectors = readers[suffix](path, id_column)
+        found = readers[suffix](path, columns)
     except OSError as error:
         raise FactorsError(f"The factor file {path} cannot be read: {error.strerror or error}.") from None
-    return check_factors(ids, vectors, name=str(path))
+    return check_factors(found.ids, found.vectors, popularity=found.popularity, name=str(path))
 
 
-def check_factors(ids: list[str], vectors: NDArray[np.floating], *, name: str) -> Factors:
+def check_factors(
+    ids: list[str],
+    vectors: NDArray[np.floating],
+    *,
+    popularity: NDArray[np.floating] | None = None,
+    name: str,
+) -> Factors:
     """Check ids and vectors that were read or computed.
 
     Parameters
@@ -81,6 +118,8 @@ def check_factors(ids: list[str], vectors: NDArray[np.floating], *, name: str) -
         One for each row.
     vectors : ndarray of float, shape (n, dim)
         The rows.
+    popularity : ndarray of float, shape (n,), optional
+        Listens; NaN where not known.
     name : str
         What to call them in an error's sentence.
 
@@ -122,26 +161,49 @@ def check_factors(ids: list[str], vectors: NDArray[np.floating], *, name: str) -
             f"{name}: {wrong.size} of {n_rows} vectors hold a NaN or an infinity, the first for id "
             f"{ids[wrong[0]]!r}; export the factors again."
         )
-    return Factors(np.array(ids, dtype=np.str_), as_float32)
+    return Factors(np.array(ids, dtype=np.str_), as_float32, _checked_popularity(ids, popularity, name))
 
 
-def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+def _checked_popularity(
+    ids: list[str], popularity: NDArray[np.floating] | None, name: str
+) -> NDArray[np.float32] | None:
+    if popularity is None:
+        return None
+    if popularity.shape != (len(ids),):
+        raise FactorsError(
+            f"{name}: the popularity has the shape {popularity.shape} for {len(ids)} vectors; give one count for each."
+        )
+    with np.errstate(over="ignore"):
+        counts = popularity.astype(np.float32)
+    wrong = np.flatnonzero((counts > MAX_COUNT) | (counts < 0))
+    if wrong.size:
+        raise FactorsError(
+            f"{name}: the popularity of id {ids[wrong[0]]!r} is {popularity[wrong[0]]}; "
+            f"give a count from 0 to {MAX_COUNT:g}, or nothing where it is not known."
+        )
+    return counts
+
+
+def _read_parquet(path: Path, columns: _Columns) -> _Read:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    id_column = columns.ids
     try:
         names = pq.read_schema(path).names
-        missing = [column for column in (id_column, "vector") if column not in names]
+        wanted = [id_column, "vector", *([columns.popularity] if columns.needed else [])]
+        missing = [column for column in wanted if column not in names]
         if missing:
             raise FactorsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(names)}.")
-        table = pq.read_table(path, columns=[id_column, "vector"])
+        counted = columns.popularity in names
+        table = pq.read_table(path, columns=[id_column, "vector", *([columns.popularity] if counted else [])])
         ids, column = _id_column(path, table.column(id_column)), table.column("vector").combine_chunks()
         id_texts = [str(one) for one in ids.to_pylist()]
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8
         first_line = (str(error).splitlines() or ["unknown error"])[0]
         raise FactorsError(f"{path} is no readable Parquet file: {first_line}") from None
     if not len(ids):
-        return [], np.empty((0, 0))
+        return _Read([], np.empty((0, 0)))
     if ids.null_count or column.null_count:
         raise FactorsError(f"{path} has {ids.null_count} empty ids and {column.null_count} empty vectors.")
     if not (
@@ -155,7 +217,24 @@ def _read_parquet(path: Path, id_column: str) -> tuple[list[str], NDArray[np.flo
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
         raise FactorsError(f"{path}: the vectors hold {kind}, which are not numbers.")
     values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    return id_texts, values.reshape(len(ids), -1)
+    counts = _counts(path, columns.popularity, table.column(columns.popularity)) if counted else None
+    return _Read(id_texts, values.reshape(len(ids), -1), counts)
+
+
+def _counts(path: Path, name: str, column: Any) -> NDArray[np.floating]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        raise FactorsError(f"{path}: the column {name} holds {kind}; numbers are needed, and null for unknown ones.")
+    counts = column.cast(pa.float64(), safe=False)
+    not_numbers = pc.sum(pc.is_nan(counts)).as_py() or 0
+    if not_numbers:
+        raise FactorsError(f"{path}: the column {name} holds {not_numbers} NaN; leave unknown counts empty (null).")
+    return np.asarray(counts.to_numpy())
 
 
 def _id_column(path: Path, column: Any) -> Any:
@@ -169,34 +248,42 @@ def _id_column(path: Path, column: Any) -> Any:
     return column
 
 
-def _read_npy(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+def _read_npy(path: Path, columns: _Columns) -> _Read:
+    counts_path = path.with_suffix(".popularity.npy")
+    if columns.needed:
+        raise FactorsError(f"{path} has no columns to name; put the counts into {counts_path}, one a row.")
     ids_path = path.with_suffix(".ids")
     if file_size(ids_path) is None:
-        raise FactorsError(f"{path} needs its ids, one {id_column} a line, in {ids_path}.")
+        raise FactorsError(f"{path} needs its ids, one {columns.ids} a line, in {ids_path}.")
     try:
         matrix = np.lib.format.open_memmap(path, mode="r")  # numpy.load would take archives and pickles as well
         ids = ids_path.read_text(encoding="utf-8").splitlines()
+        counted = bool(columns.popularity) and file_size(counts_path) is not None
+        counts = np.lib.format.open_memmap(counts_path, mode="r") if counted else None
     except (ValueError, EOFError, OSError, OverflowError, RecursionError, MemoryError) as error:
         # What a damaged header asks for goes through all of these; text that is no UTF-8 is a ValueError.
-        raise FactorsError(f"{path} or its ids cannot be read: {error}") from None
-    if matrix.dtype.kind not in "fiu":
-        raise FactorsError(f"{path} holds {matrix.dtype}; numbers are needed.")
-    return ids, matrix
+        raise FactorsError(f"{path}, its ids or its popularity cannot be read: {error}") from None
+    for file, array in ((path, matrix), (counts_path, counts)):
+        if array is not None and array.dtype.kind not in "fiu":
+            raise FactorsError(f"{file} holds {array.dtype}; numbers are needed.")
+    return _Read(ids, matrix, counts)
 
 
-def _read_jsonl(path: Path, id_column: str) -> tuple[list[str], NDArray[np.floating]]:
+def _read_jsonl(path: Path, columns: _Columns) -> _Read:
     ids: list[str] = []
     rows: list[NDArray[np.float64]] = []
+    counts: list[float] = []
+    counted = False
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 fields = json.loads(line)
-                one_id, vector = _id(fields[id_column]), as_vector(fields["vector"])
+                one_id, vector = _id(fields[columns.ids]), as_vector(fields["vector"])
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 raise FactorsError(
-                    f"{path}, line {number}: an object with {id_column!r} (a text or a whole number) and 'vector' "
+                    f"{path}, line {number}: an object with {columns.ids!r} (a text or a whole number) and 'vector' "
                     "(a list of numbers) is needed."
                 ) from None
             if rows and len(vector) != len(rows[0]):
@@ -205,7 +292,11 @@ def _read_jsonl(path: Path, id_column: str) -> tuple[list[str], NDArray[np.float
                 )
             ids.append(one_id)
             rows.append(vector)
-    return ids, np.stack(rows) if rows else np.empty((0, 0))
+            counted |= columns.popularity in fields
+            counts.append(_count(fields.get(columns.popularity), f"{path}, line {number}"))
+    if columns.needed and not counted:
+        raise FactorsError(f"{path} has {columns.popularity!r} in no line; name the key that counts listens.")
+    return _Read(ids, np.stack(rows) if rows else np.empty((0, 0)), np.array(counts) if counted else None)
 
 
 def as_vector(value: Any) -> NDArray[np.float64]:
@@ -231,6 +322,17 @@ def as_vector(value: Any) -> NDArray[np.float64]:
     if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
         raise TypeError("a list of numbers is needed")
     return np.array(value, dtype=np.float64)
+
+
+def _count(value: Any, where: str) -> float:
+    if value is None:
+        return math.nan
+    # A truth value is no number; a whole number beyond every float is no count.
+    if type(value) not in (int, float) or not 0 <= value <= MAX_COUNT:
+        raise FactorsError(
+            f"{where}: the popularity is {str(value)[:40]!r}; a number from 0 to {MAX_COUNT:g}, or null, is needed."
+        )
+    return float(value)
 
 
 def _id(value: Any) -> str:

@@ -26,6 +26,8 @@ class ImportReport:
     metric : str
     known_share : float
         Share of its tracks whose metadata was ingested before, 0 to 1.
+    popularity_share : float
+        Share of its tracks whose listens the file counts, 0 to 1.
     """
 
     space_id: str
@@ -34,6 +36,7 @@ class ImportReport:
     track_count: int
     user_count: int
     known_share: float
+    popularity_share: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON's types."""
@@ -92,6 +95,7 @@ def import_space(
         items.vectors,
         user_ids=users.ids.tolist() if users is not None else None,
         user_vectors=users.vectors if users is not None else None,
+        listens=items.popularity,
     )
     known = {record.track_id for record in engine.store.tracks()}
     return ImportReport(
@@ -101,6 +105,7 @@ def import_space(
         track_count=len(items.ids),
         user_count=len(users.ids) if users is not None else 0,
         known_share=float(np.mean([track_id in known for track_id in items.ids.tolist()])),
+        popularity_share=float(np.mean(~np.isnan(items.popularity))) if items.popularity is not None else 0.0,
     )
 
 

@@ -76,6 +76,34 @@ def test_from_a_manifest_and_factors_to_neighbours(anacrusis: CommandLine, tmp_p
     assert "NO_ROLLBACK" in anacrusis.err
 
 
+def test_popularity_is_imported_shown_and_damped(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
+    factors = warm_factors()
+    path = write_factors(tmp_path, factors.vectors, factors.ids.tolist())
+    plays = pa.array([None, *range(1000, 12_000, 1000)], pa.int64())
+    pq.write_table(pq.read_table(path).append_column("plays", plays), path)
+    imported = anacrusis.json("--home", home, "space", "import", "als-2", path, "--popularity-column", "plays")
+    assert imported["popularity_share"] == pytest.approx(11 / 12)
+    anacrusis.json("--home", home, "space", "publish", "als-2")
+    asked = anacrusis.json("--home", home, "neighbors", "--track", "ben-0", "-k", 11)
+    found = {one["track_id"]: one["popularity"] for one in asked["neighbors"]}  # type: ignore[attr-defined]
+    assert found["ada-0"] is None
+    assert found["ada-1"] == {"listens": 1000.0, "low": 1000.0, "high": 1000.0}
+    assert anacrusis("--home", home, "neighbors", "--track", "ben-0", "-k", 11) == 0
+    assert "11,000" in anacrusis.out
+    damped = anacrusis.json("--home", home, "neighbors", "--track", "ben-0", "-k", 11, "--popularity-damping", 1)
+    unit = factors.vectors / np.linalg.norm(factors.vectors, axis=1, keepdims=True)
+    cosines = dict(zip(factors.ids.tolist(), (unit @ unit[3]).tolist(), strict=True))
+    order = [one["track_id"] for one in damped["neighbors"]]  # type: ignore[attr-defined]
+    assert order == sorted(set(cosines) - {"ben-0"}, key=lambda track_id: -cosines[track_id])
+    assert anacrusis("--home", home, "space", "import", "als-3", path, "--popularity-column", "listens") == 2
+    assert "lacks the column listens" in anacrusis.err
+    assert anacrusis("--home", home, "space", "import", "cos", path, "--metric", "cosine") == 0
+    assert "the popularity of 0% is known" in anacrusis.err
+    assert anacrusis("--home", home, "space", "publish", "cos") == 0
+    assert anacrusis("--home", home, "neighbors", "--track", "ben-0", "--popularity-damping", "0.5") == 2
+    assert "compares by cosine" in anacrusis.err
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_bad_audio_in_a_manifest_is_listed_and_the_good_rows_go_in(
     anacrusis: CommandLine, home: Path, tmp_path: Path, what: str
@@ -142,6 +170,8 @@ def test_a_manifest_without_its_columns_makes_no_home(anacrusis: CommandLine, tm
         (("--vector", "[NaN, 1, 1, 1, 1, 1, 1, 1]"), "VECTOR_INVALID"),
         (("--user", "nobody"), "USER_NOT_FOUND"),
         (("--track", "ada-0", "--max-per-artist", "0"), "QUERY_INVALID"),
+        (("--track", "ada-0", "--popularity-damping", "1.1"), "QUERY_INVALID"),
+        (("--track", "ada-0", "--popularity-damping", "nan"), "QUERY_INVALID"),
         (("--track", "ada-0", "--released-from", "2025-01-01", "--released-to", "2024-01-01"), "FILTER_INVALID"),
     ],
 )
