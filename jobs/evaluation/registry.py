@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from jobs.errors import EvaluationError
 from jobs.evaluation.baselines.artist_mean import ArtistMean
+from jobs.evaluation.baselines.artist_mean_content import ArtistMeanContent
+from jobs.evaluation.baselines.artist_mean_shrunken import ShrunkenArtistMean
+from jobs.evaluation.baselines.content_contrastive import ContentContrastive
+from jobs.evaluation.baselines.content_perceptron import ContentPerceptron
 from jobs.evaluation.baselines.content_ridge import ContentRidge
 from jobs.evaluation.baselines.popularity import Popularity
 from jobs.evaluation.context import Section
@@ -14,7 +18,11 @@ from jobs.evaluation.methods import Method
 METHODS: tuple[Method, ...] = (
     Popularity(),
     ContentRidge(),
+    ContentPerceptron(),
+    ContentContrastive(),
     ArtistMean(),
+    ShrunkenArtistMean(),
+    ArtistMeanContent(),
 )
 
 SECTIONS: tuple[Section, ...] = ()

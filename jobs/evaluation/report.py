@@ -84,8 +84,8 @@ def _head(result: Result) -> str:
     return (
         "# Methods of the transfer\n\n"
         f"Measured by `anacrusis evaluate` on the split `{result['split']}` of the folder `{result['folder']}`, "
-        f"mean over {seeds} seed{'s' if seeds > 1 else ''}, 95 % bootstrap intervals over users.{trained} Methods are fitted on "
-        "warm tracks and choose on `cold_val`; candidates are the cold tracks of the split."
+        f"mean over {seeds} seed{'s' if seeds > 1 else ''}, 95 % bootstrap intervals over users.{trained} "
+        "Methods are fitted on warm tracks and choose on `cold_val`; candidates are the cold tracks of the split."
     )
 
 

@@ -11,7 +11,7 @@ from jobs.evaluation.baselines.catalogue_means import CatalogueMeans, Reading, s
 from jobs.evaluation.benchmark_folder import Benchmark, FloatArray
 from jobs.evaluation.methods import Chosen, ValJudge
 
-PSEUDO_COUNTS = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+PSEUDO_COUNTS = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
 
 
 @dataclass(frozen=True)
