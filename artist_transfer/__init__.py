@@ -15,7 +15,7 @@ from artist_transfer.model import TransferModel
 from artist_transfer.options import EpochReport, FitOptions
 from artist_transfer.storage import load_model, save_model
 from artist_transfer.types import NO_DATE, ColdTracks, Projection, Tier, WarmTracks, release_days
-from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions, graduates, warm_up
+from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions, evidence, graduates, warm_up
 
 __all__ = [
     "CATALOGUE_LIMIT",
@@ -41,6 +41,7 @@ __all__ = [
     "WarmTracks",
     "Warmed",
     "WarmingOptions",
+    "evidence",
     "fit",
     "graduates",
     "load_model",

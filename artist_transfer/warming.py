@@ -253,8 +253,7 @@ def warm_up(priors: FloatArray, listens: Listens, background: Background, option
     if not (np.isfinite(priors).all() and np.isfinite(listens.vectors).all()):
         raise TransferInputError("A vector holds NaN or an infinity; send finite ones.", reason="NOT_FINITE")
     tracks, listeners, played, weights = _each_once(listens, options)
-    effective = np.bincount(tracks[played], weights=weights[played], minlength=len(priors)).astype(np.float64)
-    evidence_share = effective / (options.fade + effective)
+    effective, evidence_share = evidence(listens, len(priors), options)
     vectors = priors.copy()
     users = _bounded(listens.vectors / background.user_scale) @ background.axes
     counts = np.bincount(tracks, minlength=len(priors))
@@ -274,6 +273,25 @@ def warm_up(priors: FloatArray, listens: Listens, background: Background, option
         step = _step(people, weight, asked - score, options.ridge + options.background * background.spread)
         vectors[block] = (start + step) @ background.axes.T / background.user_scale
     return Warmed(vectors, effective, evidence_share)
+
+
+def evidence(listens: Listens, tracks: int, options: WarmingOptions) -> tuple[Wide, Wide]:
+    """Count what is known of tracks by listening; see `Warmed`.
+
+    Parameters
+    ----------
+    listens : Listens
+    tracks : int
+        How many tracks its rows are of.
+    options : WarmingOptions
+
+    Returns
+    -------
+    listeners, evidence_share : ndarray of float64, shape (tracks,)
+    """
+    rows, _, played, weights = _each_once(listens, options)
+    listeners = np.bincount(rows[played], weights=weights[played], minlength=tracks).astype(np.float64)
+    return listeners, listeners / (options.fade + listeners)
 
 
 def graduates(listeners: float, graduated: bool, options: WarmingOptions) -> bool:

@@ -20,6 +20,7 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
+from index.feedback import FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -91,6 +92,7 @@ __all__ = [
     "as_popularity",
     "basis_with",
     "build_snapshot",
+    "check_event",
     "gpu_count",
     "record_basis",
 ]

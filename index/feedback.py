@@ -239,19 +239,19 @@ class FeedbackTables:
         ]
 
     def counts(self) -> Mapping[str, int]:
-        """Give the number of events of each track that has any; read anew only where there are new ones."""
+        """Give the number of events of each track that has any."""
         self._event_table()
         if self._by_track is None:
             return {}
-        handle = self._by_track.latest()
-        counted = self._counted
-        if counted[0] != handle.version:
-            rows = self._by_track.read(columns=["track_id"], handle=handle)
-            # Counted by Arrow, in one column: millions of events never become Python objects.
+        handle, (version, counts) = self._by_track.latest(), self._counted
+        if version != handle.version:
+            # Events are only added: what came since is counted on top, by Arrow and in one column.
+            rows = self._by_track.read(columns=["track_id"], since=version, handle=handle)
             pairs = pc.value_counts(rows["track_id"].combine_chunks())
-            names, numbers = pairs.field("values").to_pylist(), pairs.field("counts").to_pylist()
-            counted = self._counted = int(handle.version), dict(zip(names, numbers, strict=True))
-        return counted[1]
+            new = dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
+            counts = {**counts, **{track_id: counts.get(track_id, 0) + number for track_id, number in new.items()}}
+            self._counted = int(handle.version), counts
+        return counts
 
     def with_events(self, tracks: pa.Table) -> pa.Table:
         """Extend the column ``basis`` of a table of tracks by their numbers of events; see `basis_with`."""

@@ -3,7 +3,10 @@
 from jobs.answers import EmbeddingAnswer, EngineStatus
 from jobs.engine import Engine
 from jobs.errors import (
+    CollaborativeTrackError,
     FactorsError,
+    FeedbackError,
+    FeedbackFileError,
     JobError,
     ManifestError,
     NothingToServeError,
@@ -11,6 +14,7 @@ from jobs.errors import (
     UnknownArtistError,
     UnknownUserError,
 )
+from jobs.feedback import FeedbackOutcome, FeedbackReport, FeedbackState, WarmedTrack
 from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import Progress
 from jobs.query import Answer, Query
@@ -19,10 +23,16 @@ from jobs.release import Release, parse_release_date
 
 __all__ = [
     "Answer",
+    "CollaborativeTrackError",
     "EmbeddingAnswer",
     "Engine",
     "EngineStatus",
     "FactorsError",
+    "FeedbackError",
+    "FeedbackFileError",
+    "FeedbackOutcome",
+    "FeedbackReport",
+    "FeedbackState",
     "IngestOutcome",
     "IngestState",
     "JobError",
@@ -36,5 +46,6 @@ __all__ = [
     "ReleaseError",
     "UnknownArtistError",
     "UnknownUserError",
+    "WarmedTrack",
     "parse_release_date",
 ]

@@ -12,6 +12,7 @@ from jobs.gate import Gate
 from jobs.outcome import REFUSALS
 from jobs.projector import Projectors
 from jobs.refresh import BATCH_TRACKS
+from jobs.warming import Warming
 
 if TYPE_CHECKING:
     from encoders import Encoder
@@ -44,7 +45,7 @@ class CatchUp:
         self._gate = gate
         self._counting = threading.Lock()
         self._others = False
-        self._seen = ("", 0, 0)  # the served space, and the versions of its fresh table and of the tracks table
+        self._seen = ("", 0, 0, 0)  # the served space; the versions of its fresh table, of the tracks, of the feedback
         self._unsubscribe = store.subscribe(self._note_commit)
 
     def close(self) -> None:
@@ -80,6 +81,7 @@ class CatchUp:
         if published is not None:
             # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
             self._project_missing(published)
+            self._settle(published.space_id)
         switched = self._searcher.sync()
         if switched and published is not None:
             logger.info("serving snapshot %s of space %s", published.snapshot_id, published.space_id)
@@ -95,30 +97,36 @@ class CatchUp:
     def _note_commit(self, committed: Committed) -> None:
         """Follow the versions of the tables that this process writes; one left out in between was another's."""
         with self._counting:
-            space_id, fresh, tracks = self._seen
+            space_id, fresh, tracks, feedback = self._seen
             if committed.tracks:
                 self._others |= committed.tracks_version != tracks + 1
                 tracks = max(tracks, committed.tracks_version)
             if space_id in committed.fresh_versions:
                 self._others |= committed.fresh_versions[space_id] != fresh + 1
                 fresh = max(fresh, committed.fresh_versions[space_id])
-            self._seen = (space_id, fresh, tracks)
+            if committed.feedback_version:
+                self._others |= committed.feedback_version != feedback + 1
+                feedback = max(feedback, committed.feedback_version)
+            self._seen = (space_id, fresh, tracks, feedback)
 
     def _others_wrote(self, space_id: str) -> bool:
-        """Tell whether another process has written tracks or vectors since the last call; now and then too often."""
+        """Tell whether others wrote tracks, vectors or feedback since the last call; now and then too often."""
         fresh, tracks, *_ = self._store.versions(space_id)
+        feedback = self._store.feedback_version()
         with self._counting:
             others, self._others = self._others, False
-            seen, self._seen = self._seen, (space_id, fresh, tracks)
-        return others or space_id != seen[0] or fresh > seen[1] or tracks > seen[2]
+            seen, self._seen = self._seen, (space_id, fresh, tracks, feedback)
+        return others or space_id != seen[0] or fresh > seen[1] or tracks > seen[2] or feedback > seen[3]
 
     def _project_missing(self, snapshot: SnapshotRecord) -> None:
-        """Project stored tracks that a snapshot lacks, or knows as they were before their credits or audio changed.
+        """Project stored tracks that a snapshot lacks, or knows as they were before their credits, audio or feedback.
 
-        Such are tracks that were ingested or changed while another space was served, or whose ingest was cut off. What
-        cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or switching.
+        Such are tracks that were ingested, changed or listened to while another space was served, or where that was cut
+        off. What cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or
+        switching.
         """
         try:
+            feedback = self._store.feedback_version()
             stale = self._store.stale_ids(snapshot)
             projector = self._projectors.get(snapshot.space_id, self._encoder().encoder_id) if stale else None
             if projector is None:
@@ -132,7 +140,20 @@ class CatchUp:
                 if rows:
                     self._store.commit(WriteBatch(fresh={snapshot.space_id: rows}))
                     logger.info("%d stored tracks were projected into space %s", len(rows), snapshot.space_id)
+                    projector.warming.settle([row.track_id for row in rows])
+            if stale and self._store.feedback_version() != feedback:
+                # Feedback came meanwhile, and what was written here may have hidden it.
+                with self._counting:
+                    self._others = True
         except REFUSALS:
             with self._counting:
                 self._others = True  # so that the next sync comes back to them
             logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)
+
+    def _settle(self, space_id: str) -> None:
+        """Count the listeners anew by the vectors of the space that is switched to."""
+        try:
+            Warming(self._store, space_id).settle()
+        except REFUSALS:
+            # Nobody waits for it, and the next feedback on a track counts for itself.
+            logger.exception("how far tracks have warmed up could not be counted in space %s", space_id)

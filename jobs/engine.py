@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from encoders import AudioLimits
 from index import (
+    FeedbackEvent,
     Searcher,
     SpaceMismatchError,
     SpaceRecord,
@@ -22,6 +23,7 @@ from index import (
 )
 from jobs.answers import EmbeddingAnswer, EngineStatus
 from jobs.catch_up import CatchUp
+from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
 from jobs.outcome import IngestOutcome, without_tracks
@@ -67,6 +69,9 @@ class Engine:
         self._neighbors = Neighbors(store, searcher)
         self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)
         self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
+        self._feedback = FeedbackRecorder(
+            store, searcher, lambda: self.encoder, self._projectors, self.gate, self.ingester.holding
+        )
 
     @classmethod
     def open(
@@ -283,6 +288,26 @@ class Engine:
             In the same order; a refused release's outcome holds the error.
         """
         return self.ingester.ingest(releases)
+
+    def record_feedback(self, events: Sequence[FeedbackEvent], *, space_id: str = "") -> FeedbackReport:
+        """Record what listeners did with cold tracks, and move the tracks; see `FeedbackRecorder.record`.
+
+        Parameters
+        ----------
+        events : sequence of FeedbackEvent
+        space_id : str
+            The space the caller means; empty for the published one.
+
+        Returns
+        -------
+        FeedbackReport
+            What is not refused is durable, and the next query finds the tracks where they have moved to.
+
+        Raises
+        ------
+        index.NoSnapshotError, index.SpaceMismatchError
+        """
+        return self._feedback.record(events, space_id=space_id)
 
     def withdraw(self, track_ids: Sequence[str], reason: str = "") -> list[str]:
         """Take tracks out of every answer, from the moment this returns, for good.

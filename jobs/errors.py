@@ -8,6 +8,9 @@
     ├── FactorsError            a factor file cannot be taken           FACTORS_INVALID
     ├── UnknownUserError        no stored vector for a user             USER_NOT_FOUND
     ├── UnknownArtistError      a refresh names an artist nobody knows  ARTIST_NOT_FOUND
+    ├── FeedbackError           an event's own fields are wrong         FEEDBACK_INVALID
+    ├── FeedbackFileError       a file of events cannot be read at all  FEEDBACK_FILE_INVALID
+    ├── CollaborativeTrackError feedback on a track that needs none     TRACK_COLLABORATIVE
     ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
@@ -74,6 +77,24 @@ class UnknownArtistError(JobError):
     """No track in the home is credited to this artist."""
 
     reason = "ARTIST_NOT_FOUND"
+
+
+class FeedbackError(JobError):
+    """A listener's event lacks a field or holds what it cannot."""
+
+    reason = "FEEDBACK_INVALID"
+
+
+class FeedbackFileError(JobError):
+    """A file of events is missing, unreadable, or lacks a required column."""
+
+    reason = "FEEDBACK_FILE_INVALID"
+
+
+class CollaborativeTrackError(JobError):
+    """The track has its own collaborative vector: the next training takes its listens into account."""
+
+    reason = "TRACK_COLLABORATIVE"
 
 
 class NothingToServeError(JobError):

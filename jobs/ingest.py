@@ -28,6 +28,7 @@ from index import (
     TrackRecord,
     WithdrawnTrackError,
     WriteBatch,
+    record_basis,
 )
 from jobs.errors import ReleaseError
 from jobs.gate import Gate
@@ -334,7 +335,7 @@ class Ingester:
             and (
                 one.prepared.waveform is not None
                 or one.record.track_id not in placed
-                or placed[one.record.track_id].basis != one.record.basis
+                or record_basis(placed[one.record.track_id].basis) != one.record.basis
             )
         ]
         rows: list[ServedVector] = []

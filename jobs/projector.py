@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index import Metric, Popularity, ServedVector, Store, Tier, TrackRecord
 from jobs.models import newest_model
+from jobs.warming import Warming
 
 if TYPE_CHECKING:
     from artist_transfer import Catalogue, ColdTracks, Projection, TransferModel, WarmTracks
@@ -99,12 +100,15 @@ class Projector:
         One sentence: why this model serves.
     cosine : bool
         Whether the space compares directions, so that a vector without one has no place in it.
+    warming : Warming
+        What listeners have said since of the tracks that it projects.
     """
 
     model: TransferModel
     catalogue: Catalogue
     why: str
     cosine: bool
+    warming: Warming
 
     def reads(self, track_ids: Collection[str]) -> bool:
         """Return whether one of some tracks is in the catalogue."""
@@ -112,7 +116,7 @@ class Projector:
         return bool(wanted.size and (self.catalogue.rows_of(wanted) >= 0).any())
 
     def project(self, records: Sequence[TrackRecord], content: NDArray[np.float32]) -> list[ServedVector]:
-        """Predict where cold tracks belong.
+        """Predict where cold tracks belong; what listeners have said of them since is folded in.
 
         Parameters
         ----------
@@ -139,7 +143,7 @@ class Projector:
                     rows[row] = self._row(records[row], alone, place)
                 else:
                     logger.warning("track %r has no place in space %s", records[row].track_id, self.model.space_id)
-        return [rows[row] for row in sorted(rows)]
+        return self.warming.fold([rows[row] for row in sorted(rows)])
 
     def _row(self, record: TrackRecord, projection: Projection, row: int) -> ServedVector:
         return ServedVector(
@@ -199,11 +203,12 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
         return None
     catalogue = Catalogue(warm)
     cosine = store.space(space_id).metric is Metric.COSINE
+    warming = Warming(store, space_id)
     why = f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
     try:
         model = newest_model(home, space_id, device=device)
         if model is not None and model.encoder_id == encoder_id:
-            return Projector(model, catalogue, model.why, cosine)
+            return Projector(model, catalogue, model.why, cosine, warming)
         if model is not None:
             why = (
                 f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
@@ -214,7 +219,7 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
         why = f"The artist mean serves because the fitted transfer cannot be loaded: {error}"
         logger.exception("space %s: %s", space_id, why)
     fallback = fit(warm, FitOptions(method="artist_mean", device=device))
-    return Projector(fallback, catalogue, why, cosine)
+    return Projector(fallback, catalogue, why, cosine, warming)
 
 
 class Projectors:
