@@ -188,16 +188,14 @@ def _read_parquet(path: Path, columns: _Columns) -> _Read:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    id_column = columns.ids
+    wanted = [columns.ids, "vector", *([columns.popularity] if columns.popularity is not None else [])]
     try:
         names = pq.read_schema(path).names
-        wanted = [id_column, "vector", *([columns.popularity] if columns.needed else [])]
-        missing = [column for column in wanted if column not in names]
+        missing = [column for column in (wanted if columns.needed else wanted[:2]) if column not in names]
         if missing:
             raise FactorsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(names)}.")
-        counted = columns.popularity in names
-        table = pq.read_table(path, columns=[id_column, "vector", *([columns.popularity] if counted else [])])
-        ids, column = _id_column(path, table.column(id_column)), table.column("vector").combine_chunks()
+        table = pq.read_table(path, columns=[column for column in wanted if column in names])
+        ids, column = _id_column(path, table.column(columns.ids)), table.column("vector").combine_chunks()
         id_texts = [str(one) for one in ids.to_pylist()]
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8
         first_line = (str(error).splitlines() or ["unknown error"])[0]
@@ -217,8 +215,8 @@ def _read_parquet(path: Path, columns: _Columns) -> _Read:
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
         raise FactorsError(f"{path}: the vectors hold {kind}, which are not numbers.")
     values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    counts = _counts(path, columns.popularity, table.column(columns.popularity)) if counted else None
-    return _Read(id_texts, values.reshape(len(ids), -1), counts)
+    counts = [_counts(path, name, table.column(name)) for name in wanted[2:] if name in names]
+    return _Read(id_texts, values.reshape(len(ids), -1), counts[0] if counts else None)
 
 
 def _counts(path: Path, name: str, column: Any) -> NDArray[np.floating]:
