@@ -35,6 +35,14 @@ from grpc_service.client_errors import (
     error_of_call,
     error_of_status,
 )
+from grpc_service.client_feedback import (
+    Feedback,
+    FeedbackReport,
+    FeedbackResult,
+    WarmedTrack,
+    feedback_report_from,
+    feedback_request,
+)
 from grpc_service.client_neighbors import NeighborQueries, SearchOptions
 from grpc_service.client_types import (
     Embedding,
@@ -58,6 +66,7 @@ from grpc_service.pb.anacrusis.v1 import embedding_service_pb2 as embedding_pb
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as release_pb
 from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import AdminServiceStub
 from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from grpc_service.pb.anacrusis.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import ReleaseServiceStub
 
 __all__ = [
@@ -66,6 +75,9 @@ __all__ = [
     "DeadlineExceededError",
     "Embedding",
     "FailedPreconditionError",
+    "Feedback",
+    "FeedbackReport",
+    "FeedbackResult",
     "Filters",
     "Ingested",
     "InvalidArgumentError",
@@ -81,6 +93,7 @@ __all__ = [
     "ServiceStatus",
     "Tier",
     "UnavailableError",
+    "WarmedTrack",
 ]
 
 INLINE_BYTES = 4 << 20  # larger audio is streamed: below every server's message limit in use, and resent cheaply
@@ -128,6 +141,7 @@ class Client(NeighborQueries):
         super().__init__(self._channel, RetryPolicy(timeout_s, retries))
         self._releases = ReleaseServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._embeddings = EmbeddingServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._feedback = FeedbackServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._admin = AdminServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -286,6 +300,35 @@ class Client(NeighborQueries):
         request = release_pb.WithdrawTracksRequest(track_ids=id_list(track_ids, "track_ids"), reason=reason)
         response = self._policy.unary(self._releases.WithdrawTracks, request, timeout_s)
         return list(response.newly_withdrawn_track_ids)
+
+    def record_feedback(
+        self, events: Sequence[Feedback], *, space_id: str = "", timeout_s: float | None = None
+    ) -> FeedbackReport:
+        """Tell what listeners did with cold tracks; may be sent again at any time.
+
+        Parameters
+        ----------
+        events : sequence of Feedback
+            1 to 10,000.
+        space_id : str, optional
+            Refuse to record for another space.
+        timeout_s : float, optional
+            Instead of the client's.
+
+        Returns
+        -------
+        FeedbackReport
+            What became of each event, and how far each track has warmed up.
+
+        Raises
+        ------
+        ValueError
+            When an action is neither ``play`` nor ``skip``, or a time has no zone.
+        ClientError
+            When the service takes none of them.
+        """
+        request = feedback_request(events, space_id)
+        return feedback_report_from(self._policy.unary(self._feedback.RecordFeedback, request, timeout_s))
 
     def get_embedding(self, track_id: str, *, space_id: str = "", timeout_s: float | None = None) -> Embedding:
         """Get a track's served vector.

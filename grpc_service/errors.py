@@ -157,6 +157,7 @@ RULES: dict[str, _Rule] = {
     "FILTER_INVALID": _bad("filters"),
     "QUERY_INVALID": _bad(),
     "UPLOAD_TOO_LARGE": _bad("chunk"),
+    "FEEDBACK_INVALID": _bad("events"),
     # The caller's audio.
     "AUDIO_INVALID": _bad("audio"),
     "AUDIO_EMPTY": _bad("audio"),
@@ -180,6 +181,7 @@ RULES: dict[str, _Rule] = {
     # The service's state is not the one the caller counts on; trying again does not help.
     "SPACE_MISMATCH": _unmet("space"),
     "TRACK_WITHDRAWN": _unmet("track"),
+    "TRACK_COLLABORATIVE": _unmet("track"),
     "NOTHING_TO_SERVE": _unmet("space"),
     "NOT_ENOUGH_TRACKS": _unmet("space"),  # of the warm tracks, too few have content to fit a model
     "SPACE_EXISTS": _unmet("space"),

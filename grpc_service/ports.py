@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from index import TrackRecord
-    from jobs import Answer, EngineStatus, IngestOutcome, Progress, Query, RefreshReport, Release
+    from index import FeedbackEvent, TrackRecord
+    from jobs import Answer, EngineStatus, FeedbackReport, IngestOutcome, Progress, Query, RefreshReport, Release
     from jobs.answers import EmbeddingAnswer
 
 
@@ -28,6 +28,9 @@ class ServedEngine(Protocol):
 
     def withdraw(self, track_ids: Sequence[str], reason: str = "") -> Sequence[str]:
         """Withdraw tracks; returns those that were not withdrawn before."""
+
+    def record_feedback(self, events: Sequence[FeedbackEvent], *, space_id: str = "") -> FeedbackReport:
+        """Record what listeners did; what is wrong with one event comes back as its outcome."""
 
     def refresh(
         self,

@@ -17,12 +17,14 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc_service.admin import AdminServicer
 from grpc_service.embeddings import EmbeddingServicer
+from grpc_service.feedback import FeedbackServicer
 from grpc_service.interceptor import StatusInterceptor
 from grpc_service.neighbors import NeighborServicer
 from grpc_service.options import ServerOptions
 from grpc_service.pb.anacrusis.v1 import (
     admin_service_pb2,
     embedding_service_pb2,
+    feedback_service_pb2,
     neighbor_service_pb2,
     release_service_pb2,
 )
@@ -31,6 +33,9 @@ from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import (
 )
 from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import (
     add_EmbeddingServiceServicer_to_server as add_embedding_service,
+)
+from grpc_service.pb.anacrusis.v1.feedback_service_pb2_grpc import (
+    add_FeedbackServiceServicer_to_server as add_feedback_service,
 )
 from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import (
     add_NeighborServiceServicer_to_server as add_neighbor_service,
@@ -44,7 +49,13 @@ from grpc_service.work import Work
 
 SERVICES: tuple[str, ...] = tuple(
     f"{module.DESCRIPTOR.package}.{name}"
-    for module in (admin_service_pb2, embedding_service_pb2, neighbor_service_pb2, release_service_pb2)
+    for module in (
+        admin_service_pb2,
+        embedding_service_pb2,
+        feedback_service_pb2,
+        neighbor_service_pb2,
+        release_service_pb2,
+    )
     for name in module.DESCRIPTOR.services_by_name
 )
 """Full names of our services, as health and reflection know them."""
@@ -90,6 +101,7 @@ class Server:
         add_neighbor_service(NeighborServicer(work), server)  # type: ignore[no-untyped-call]
         add_release_service(ReleaseServicer(work), server)  # type: ignore[no-untyped-call]
         add_embedding_service(EmbeddingServicer(work), server)  # type: ignore[no-untyped-call]
+        add_feedback_service(FeedbackServicer(work), server)  # type: ignore[no-untyped-call]
         add_admin_service(AdminServicer(work), server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(

@@ -14,6 +14,8 @@ from grpc_service.options import ServerOptions
 from grpc_service.ports import ServedEngine
 from grpc_service.workers import BoundedPool, ByteBudget
 
+FEEDBACK_THREADS = 2  # apart from ingests, so that a batch of new releases does not hold the listeners' answer up
+FEEDBACK_QUEUE_SIZE = 64  # calls that may wait beyond those
 LOOKUP_THREADS = 4  # reads of the store are short and release the GIL; more would only queue on its locks
 
 
@@ -35,6 +37,8 @@ class Work:
         For tracks that come in.
     lookups : BoundedPool
         For short reads and withdrawals.
+    feedback : BoundedPool
+        For listeners' feedback.
     refreshes : BoundedPool
         One refresh at a time; a second one is refused.
     uploads : ByteBudget
@@ -58,6 +62,9 @@ class Work:
         self.lookups = BoundedPool(
             "lookup", threads=LOOKUP_THREADS, queue_size=options.max_concurrent_rpcs, retry_after_s=0.1
         )
+        self.feedback = BoundedPool(
+            "feedback", threads=FEEDBACK_THREADS, queue_size=FEEDBACK_QUEUE_SIZE, retry_after_s=0.5
+        )
         self.refreshes = BoundedPool("refresh", threads=1, queue_size=0, retry_after_s=30.0)
         self.uploads = ByteBudget(options.upload_buffer_bytes)
         self.draining = asyncio.Event()
@@ -65,7 +72,7 @@ class Work:
     def close(self) -> None:
         """Fail what waits, let what is in progress finish, and close the engine. Blocks."""
         self.searches.close()
-        for pool in (self.ingests, self.lookups, self.refreshes):
+        for pool in (self.ingests, self.lookups, self.feedback, self.refreshes):
             pool.close()
         self.engine.close()
 

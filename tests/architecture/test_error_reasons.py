@@ -27,7 +27,14 @@ OURS = {
     "OPTION_OUT_OF_RANGE",
 }
 # Files and commands that no call of the service reads or runs.
-COMMAND_LINE = {"BENCHMARK_INVALID", "EVALUATION_INVALID", "EXTRA_MISSING", "FACTORS_INVALID", "MANIFEST_INVALID"}
+COMMAND_LINE = {
+    "BENCHMARK_INVALID",
+    "EVALUATION_INVALID",
+    "EXTRA_MISSING",
+    "FACTORS_INVALID",
+    "FEEDBACK_FILE_INVALID",
+    "MANIFEST_INVALID",
+}
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {
     "ARTIST_ID_EMPTY",

@@ -12,6 +12,7 @@ import numpy as np
 from encoders import AudioEmptyError
 from index import (
     MAX_K,
+    FeedbackEvent,
     Hits,
     InvalidQueryError,
     InvalidVectorError,
@@ -20,6 +21,7 @@ from index import (
     SnapshotRecord,
     SpaceMismatchError,
     SpaceRecord,
+    Standing,
     Tier,
     TrackRecord,
     UnknownTrackError,
@@ -29,6 +31,9 @@ from index.schemas import popularity_row
 from jobs import (
     Answer,
     EngineStatus,
+    FeedbackOutcome,
+    FeedbackReport,
+    FeedbackState,
     IngestOutcome,
     IngestState,
     Progress,
@@ -36,6 +41,7 @@ from jobs import (
     RefreshReport,
     Release,
     UnknownUserError,
+    WarmedTrack,
 )
 from jobs.answers import EmbeddingAnswer
 from jobs.refresh import RefreshStoppedError
@@ -197,6 +203,23 @@ class FakeEngine:
             self.gone.add(track_id)
             self.rows.pop(track_id, None)
         return newly
+
+    def record_feedback(self, events: Sequence[FeedbackEvent], *, space_id: str = "") -> FeedbackReport:
+        self._note("record_feedback", list(events))
+        if space_id not in {"", SPACE}:
+            raise SpaceMismatchError(space_id, SPACE)
+        outcomes, tracks = [], {}
+        for event in events:
+            row = self.rows.get(event.track_id)
+            if row is None:
+                error = self._unplaced(event.track_id)
+                outcomes.append(FeedbackOutcome(event.event_id, event.track_id, FeedbackState.REFUSED, error))
+                continue
+            known = event.user_id in self.users or event.user_vector is not None
+            state = FeedbackState.COUNTED if known else FeedbackState.WAITING
+            outcomes.append(FeedbackOutcome(event.event_id, event.track_id, state))
+            tracks[event.track_id] = WarmedTrack(Standing(event.track_id, SPACE, 1.5, 0.25, True), True, row.tier)
+        return FeedbackReport(SPACE, self.snapshot, outcomes, list(tracks.values()))
 
     def refresh(
         self,

@@ -33,10 +33,11 @@ def test_importing_the_client_loads_neither_networks_nor_tables() -> None:
 
 def test_the_public_list_is_what_the_module_offers() -> None:
     assert set(client_module.__all__) == {
-        "Client", "ClientError", "DeadlineExceededError", "Embedding", "FailedPreconditionError", "Filters", "Ingested",
+        "Client", "ClientError", "DeadlineExceededError", "Embedding", "FailedPreconditionError", "Feedback",
+        "FeedbackReport", "FeedbackResult", "Filters", "Ingested",
         "InvalidArgumentError", "Neighbor", "Neighbors", "NotFoundError", "PermissionDeniedError", "Popularity",
         "RefreshStep", "ResourceExhaustedError", "SearchOptions", "ServiceFailureError", "ServiceStatus", "Tier",
-        "UnavailableError",
+        "UnavailableError", "WarmedTrack",
     }  # fmt: skip
     assert all(hasattr(client_module, name) for name in client_module.__all__)
 
