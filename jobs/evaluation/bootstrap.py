@@ -65,7 +65,7 @@ def interval(mean: float, resampled: FloatColumns) -> Interval:
     if usable.size == 0:
         return Interval(mean, np.nan, np.nan)
     low, high = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, min(float(low), mean), max(float(high), mean))  # rounding must not put it outside
 
 
 def mean_intervals(values: FloatColumns, resampled: FloatColumns) -> list[Interval]:

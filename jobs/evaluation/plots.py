@@ -66,7 +66,7 @@ def bars(axis: Any, names: list[str], found: list[Result], *, scale: float = 1.0
         axis.barh(place, one["mean"] * scale, color=INK if name == marked else QUIET, height=0.7)
         axis.plot([one["low"] * scale, one["high"] * scale], [place, place], color="#222222", linewidth=1.4)
     axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def plot_methods(result: Result, folder: Path) -> Path:

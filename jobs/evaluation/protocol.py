@@ -171,7 +171,8 @@ def per_user(projected: FloatArray, users: FloatArray, asked: Sequence[Slice]) -
     groups: dict[bytes, list[Slice]] = {}
     for one in asked:
         groups.setdefault(np.packbits(one.candidates).tobytes(), []).append(one)
-    return {name: found for group in groups.values() for name, found in _judge_group(projected, users, group).items()}
+    found = {name: one for group in groups.values() for name, one in _judge_group(projected, users, group).items()}
+    return {one.name: found[one.name] for one in asked}
 
 
 def _judge_group(projected: FloatArray, users: FloatArray, group: Sequence[Slice]) -> Mapping[str, PerUser]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from jobs.errors import EvaluationError
-from jobs.evaluation.benchmark_folder import Benchmark, ColdSplit, read_benchmark
+from jobs.evaluation.benchmark_folder import VALIDATION, Benchmark, ColdSplit, read_benchmark
 from jobs.evaluation.bootstrap import differences, mean_intervals, resampled_means
 from jobs.evaluation.context import Context, Result, Run, Section
 from jobs.evaluation.methods import Fitted, Method, placed
@@ -110,11 +111,14 @@ def fit_and_judge(
     -------
     Context
     """
+    seen = replace(
+        benchmark, splits={VALIDATION: benchmark.splits[VALIDATION]}
+    )  # no method can look at what is reported
     planned = [(method, seed) for method in methods for seed in (seeds if method.by_chance else seeds[:1])]
     runs: dict[str, list[Run]] = {method.name: [] for method in methods}
     for done, (method, seed) in enumerate(planned):
         on_progress(Progress("fit", done, len(planned), f"{method.name}, seed {seed}"))
-        runs[method.name].append(_run(method, benchmark, split, seed))
+        runs[method.name].append(_run(method, seen, split, seed))
     on_progress(Progress("fit", len(planned), len(planned)))
     cut = slices(benchmark, split)
     judged: dict[str, dict[str, PerUser]] = {name: {} for name in cut}

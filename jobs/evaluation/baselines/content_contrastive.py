@@ -31,7 +31,7 @@ class ContentContrastive:
 
     name: str = "content_contrastive"
     by_chance: bool = True
-    options: NetworkOptions = field(default_factory=NetworkOptions)
+    options: NetworkOptions = field(default_factory=lambda: NetworkOptions(learning_rate=3e-4))
 
     def fit(self, benchmark: Benchmark, seed: int) -> FittedNetwork:
         """See `jobs.evaluation.methods.Method`."""
