@@ -20,6 +20,7 @@ from anacrusis import (
     commands_catalogue,
     commands_demo,
     commands_evaluate,
+    commands_feedback,
     commands_query,
     commands_serve,
     commands_space,
@@ -60,6 +61,7 @@ def configure(
 commands_demo.register(app)
 commands_serve.register(app)
 commands_catalogue.register(app)
+commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)
 commands_bench.register(app)
