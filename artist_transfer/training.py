@@ -40,6 +40,31 @@ _PARALLEL_WORK = 10**8
 _SPLIT, _SAMPLES, _REFERENCE = 0, 1, 2
 
 
+EpochJudge = Callable[[NetworkReader], float]
+"""Says how good a network is after an epoch, the higher the better; it projects what it judges with the reader."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A trained network.
+
+    Attributes
+    ----------
+    reader : NetworkReader
+        The network with the weights of its best epoch, and the scaling of the training tracks.
+    train_tracks, epochs, best_epoch : int
+        How many targets it learned from, how many epochs ran, and whose weights these are.
+    best : float
+        What the judge said of the best epoch.
+    """
+
+    reader: NetworkReader
+    train_tracks: int
+    epochs: int
+    best_epoch: int
+    best: float
+
+
 @dataclass(frozen=True, eq=False)
 class Training:
     """A trained network and what its held-out tracks said.
@@ -102,12 +127,10 @@ def train(
     options: FitOptions,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Training | None:
-    """Train the network.
+    """Train the network and judge it by tracks that it never saw.
 
-    Each warm track with a catalogue is a target as if cold: its content and up to `options.catalogue_sample` tracks of
-    its catalogue, drawn anew in each epoch, are to give its collaborative vector (mean squared error, Adam). The
-    held-out tracks are in neither targets nor catalogues; after each epoch they are projected from their whole
-    catalogues and judged by `NeighbourJudge`. Training stops when that has not risen for `options.patience` epochs.
+    The held-out tracks are in neither targets nor catalogues; after each epoch of `learn` they are projected from
+    their whole catalogues and judged by `NeighbourJudge`.
 
     Parameters
     ----------
@@ -129,80 +152,153 @@ def train(
     catalogue = Catalogue(seen)
     judged = warm.take(held_out)
     judged = judged.take(catalogue.select(judged.as_cold(), options.catalogue_limit).sizes > 0)
-    targets = np.flatnonzero(catalogue.select(seen.as_cold(), options.catalogue_limit).sizes > 0)
-    if len(judged) == 0 or targets.size == 0:
+    if len(judged) == 0 or _trainable(catalogue).size == 0:
         return None
-    device = resolve_device(options.device)
-    batch = min(options.batch_size, targets.size)
-    work = batch * options.catalogue_sample * warm.dim * (warm.content_dim + 8 * warm.dim)
-    with _threads_for(work):
-        return _train(seen, targets, judged, catalogue, options, device, on_epoch)
-
-
-def _train(
-    seen: WarmTracks,
-    targets: IntArray,
-    judged: WarmTracks,
-    catalogue: Catalogue,
-    options: FitOptions,
-    device: torch.device,
-    on_epoch: Callable[[EpochReport], None] | None,
-) -> Training:
-    """Learn from `targets`, rows of `seen`, and choose the epoch by `judged`; both have catalogues."""
     selected = catalogue.select(judged.as_cold(), options.catalogue_limit)
-    batch_size = min(options.batch_size, targets.size)
-    passes = -(-MIN_STEPS * batch_size // targets.size)
-    tiled = np.tile(targets, passes)
-    learned = catalogue.select(seen.as_cold(tiled), options.catalogue_limit)
-    scaling = Scaling.of(seen.content, seen.collaborative)
-    network = _seeded_network(seen, options.seed).to(device)
-    reader = NetworkReader(network, scaling)
     judge = NeighbourJudge(judged.collaborative, _reference(seen, options.seed))
-    content = torch.from_numpy(scaling.content(seen.content)).to(device)
-    collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
-    rng = np.random.default_rng([options.seed, _SAMPLES])
 
-    def project_judged() -> FloatArray:
+    def project(reader: NetworkReader) -> FloatArray:
         return reader.read(judged.content, selected, seen.content, seen.collaborative, options.batch_size)[0]
 
-    best_ndcg, best_epoch, best_state, epoch = -1.0, 0, _copy(network), 0
-    for epoch in range(1, options.max_epochs + 1):
-        rows = sample_catalogues(learned, options.catalogue_sample, rng)
-        # Each pass is shuffled for itself, so that a small space's step holds every target once.
-        order = (rng.random((passes, targets.size)).argsort(axis=1) + np.arange(passes)[:, None] * targets.size).ravel()
-        loss = _one_epoch(
-            network,
-            optimiser,
-            content,
-            collaborative,
-            torch.from_numpy(tiled[order]).to(device),
-            torch.from_numpy(rows[order]).to(device),
-            batch_size,
-        )
-        ndcg = float(judge.ndcg(project_judged()).mean())
-        best = ndcg > best_ndcg
-        if best:
-            best_ndcg, best_epoch, best_state = ndcg, epoch, _copy(network)
-        if on_epoch is not None:
-            on_epoch(EpochReport(epoch=epoch, loss=loss, ndcg=ndcg, best=best))
-        if epoch - best_epoch >= options.patience:
-            break
-    network.load_state_dict(best_state)
-    vectors, means = project_judged(), artist_means(selected, seen.collaborative)
+    learned = learn(catalogue, options, lambda reader: float(judge.ndcg(project(reader)).mean()), on_epoch)
+    vectors, means = project(learned.reader), artist_means(selected, seen.collaborative)
     return Training(
-        network=network,
-        scaling=scaling,
+        network=learned.reader.network,
+        scaling=learned.reader.scaling,
         sizes=selected.sizes,
         cosine=row_cosine(vectors, judged.collaborative),
         ndcg=judge.ndcg(vectors),
         mean_cosine=row_cosine(means, judged.collaborative),
         mean_ndcg=judge.ndcg(means),
         list_length=judge.k,
-        train_tracks=int(targets.size),
-        epochs=epoch,
-        best_epoch=best_epoch,
+        train_tracks=learned.train_tracks,
+        epochs=learned.epochs,
+        best_epoch=learned.best_epoch,
     )
+
+
+def learn(
+    catalogue: Catalogue,
+    options: FitOptions,
+    judge: EpochJudge,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Learned:
+    """Train the network on the tracks of a catalogue.
+
+    Each track that has a catalogue is a target as if cold: its content and up to `options.catalogue_sample` tracks of
+    its catalogue, drawn anew in each epoch, are to give its collaborative vector (mean squared error, Adam). Training
+    stops when what `judge` says has not risen for `options.patience` epochs.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Of the tracks to learn from; at least one of them has another to lean on.
+    options : FitOptions
+        How to train.
+    judge : callable
+        Called after each epoch.
+    on_epoch : callable, optional
+        Called after each epoch with what the judge said as its `ndcg`.
+
+    Returns
+    -------
+    Learned
+
+    Raises
+    ------
+    TransferInputError
+        ``DEVICE_UNAVAILABLE``.
+    """
+    targets = _trainable(catalogue)
+    device = resolve_device(options.device)
+    dim, content_dim = catalogue.tracks.dim, catalogue.tracks.content_dim
+    batch_size = min(options.batch_size, targets.size)
+    work = batch_size * options.catalogue_sample * dim * (content_dim + 8 * dim)
+    with _threads_for(work):
+        return _learn(catalogue, targets, options, device, judge, on_epoch)
+
+
+def _learn(
+    catalogue: Catalogue,
+    targets: IntArray,
+    options: FitOptions,
+    device: torch.device,
+    judge: EpochJudge,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Learned:
+    """See `learn`; `targets` are rows of the catalogue's tracks, and all have a catalogue."""
+    seen = catalogue.tracks
+    scaling = Scaling.of(seen.content, seen.collaborative)
+    network = _seeded_network(seen, options.seed).to(device)
+    reader = NetworkReader(network, scaling)
+    epochs = Epochs(catalogue, targets, scaling, network, options)
+    best, best_epoch, best_state, epoch = -np.inf, 0, _copy(network), 0
+    for epoch in range(1, options.max_epochs + 1):
+        loss = epochs.run()
+        said = judge(reader)
+        better = said > best
+        if better:
+            best, best_epoch, best_state = said, epoch, _copy(network)
+        if on_epoch is not None:
+            on_epoch(EpochReport(epoch=epoch, loss=loss, ndcg=said, best=better))
+        if epoch - best_epoch >= options.patience:
+            break
+    network.load_state_dict(best_state)
+    return Learned(reader, int(targets.size), epoch, best_epoch, best)
+
+
+class Epochs:
+    """Passes over the targets, each with catalogue tracks drawn anew.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Of the tracks to learn from.
+    targets : ndarray, shape (n,), int64
+        Rows of its tracks; all have a catalogue.
+    scaling : Scaling
+    network : ACARec
+        Trained in place, where it lies.
+    options : FitOptions
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, targets: IntArray, scaling: Scaling, network: ACARec, options: FitOptions
+    ) -> None:
+        seen = catalogue.tracks
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._width = options.catalogue_sample
+        self._batch_size = min(options.batch_size, targets.size)
+        self._passes = -(-MIN_STEPS * self._batch_size // targets.size)
+        self._targets = np.tile(targets, self._passes)
+        self._catalogues = catalogue.select(seen.as_cold(self._targets), options.catalogue_limit)
+        self._content = torch.from_numpy(scaling.content(seen.content)).to(self._device)
+        self._collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(self._device)
+        self._optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
+        self._rng = np.random.default_rng([options.seed, _SAMPLES])
+
+    def run(self) -> float:
+        """Learn from every target once (more often in a small space); return the mean squared error."""
+        rows = sample_catalogues(self._catalogues, self._width, self._rng)
+        # Each pass is shuffled for itself, so that a small space's step holds every target once.
+        once = self._targets.size // self._passes
+        shuffled = self._rng.random((self._passes, once)).argsort(axis=1)
+        order = (shuffled + np.arange(self._passes)[:, None] * once).ravel()
+        return _one_epoch(
+            self._network,
+            self._optimiser,
+            self._content,
+            self._collaborative,
+            torch.from_numpy(self._targets[order]).to(self._device),
+            torch.from_numpy(rows[order]).to(self._device),
+            self._batch_size,
+        )
+
+
+def _trainable(catalogue: Catalogue) -> IntArray:
+    """Rows of the catalogue's tracks that have another to lean on."""
+    return np.flatnonzero(catalogue.select(catalogue.tracks.as_cold(), 1).sizes > 0).astype(np.int64)
 
 
 @contextmanager
