@@ -62,6 +62,11 @@ class EarlyListeners:
         test = entries[~is_early]
         return cls(entries[is_early], test, np.unique(test[:, 0]))
 
+    def judged_by(self, most: int) -> Self:
+        """Return the same with fewer users to judge by, spread evenly over those that there are."""
+        kept = self.users[np.linspace(0, self.users.size - 1, min(most, self.users.size)).astype(np.int64)]
+        return type(self)(self.early, self.test[np.isin(self.test[:, 0], kept)], kept)
+
     def listens(self, users: FloatArray) -> Listens:
         """Return the early listeners as plays of unknown position; `users` are all user vectors, shape (u, dim)."""
         plays = np.ones(len(self.early), dtype=np.bool_)
@@ -94,12 +99,15 @@ class EarlyListeners:
             scores = (torch.from_numpy(users[asked]) @ columns)[:, back]
             known, entries = _of(asked, self.early), _of(asked, self.test)
             scores[torch.from_numpy(known[:, 0]), torch.from_numpy(known[:, 1])] = -torch.inf
-            owner, tracks = torch.from_numpy(entries[:, 0]), torch.from_numpy(entries[:, 1])
-            own = scores[owner, tracks][:, None]
-            better = (scores[owner] > own).sum(dim=1).numpy()
-            equal = (scores[owner] == own).sum(dim=1).numpy()
+            own = scores[torch.from_numpy(entries[:, 0]), torch.from_numpy(entries[:, 1])]
+            # Only what is not below the list's last place earns anything; few entries are left to be ranked.
+            least = scores.topk(min(LIST_LENGTH, len(vectors)), dim=1).values[:, -1]
+            listed = own >= least[torch.from_numpy(entries[:, 0])]
+            others, own = scores[torch.from_numpy(entries[:, 0])[listed]], own[listed][:, None]
+            better, equal = (others > own).sum(dim=1).numpy(), (others == own).sum(dim=1).numpy()
+            owner = entries[listed.numpy(), 0]
             first, last = np.minimum(better, LIST_LENGTH), np.minimum(better + equal, LIST_LENGTH)
-            gain = np.bincount(entries[:, 0], weights=(_EARNED[last] - _EARNED[first]) / equal, minlength=asked.size)
+            gain = np.bincount(owner, weights=(_EARNED[last] - _EARNED[first]) / equal, minlength=asked.size)
             relevant = np.bincount(entries[:, 0], minlength=asked.size)
             found[begin : begin + asked.size] = gain / _EARNED[np.minimum(relevant, LIST_LENGTH)]
         return found

@@ -31,6 +31,7 @@ PLOT = "warming.png"
 DRAWS = 3  # of early listeners, each with another seed of the method where it has several
 MARGIN = 0.01  # by which `both` has to lead on cold_val, so that it is not below either elsewhere
 
+_JUDGES = 2000  # users; enough to choose by, and several times as fast as all of them
 _LEARNED_ON = (1, 5, 20, 50, MIXED)
 _LEARNED = ("ridge", "background", "fade", "target")
 _STEPS = (3.0, 3.0**0.5)
@@ -170,7 +171,7 @@ def learn(
     both, data : WarmingOptions
     """
     users, tracks = benchmark.users, len(split.tracks)
-    cases = [_drawn(split, count, tracks, DRAWS) for count in _LEARNED_ON]  # a seed that no figure uses
+    cases = [_drawn(split, count, tracks, DRAWS).judged_by(_JUDGES) for count in _LEARNED_ON]  # a seed of its own
     listens = [case.listens(users) for case in cases]
 
     def line(priors: FloatArray, options: WarmingOptions) -> NDArray[np.float64]:
