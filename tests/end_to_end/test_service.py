@@ -14,7 +14,7 @@ from hostile_audio import HOSTILE
 from made_catalogue import SPACE_ID, audio_bytes
 
 from anacrusis.server_process import ServerProcess, running_server
-from grpc_service.client import Client
+from grpc_service.client import Client, Feedback
 from grpc_service.client_errors import ClientError
 
 
@@ -61,6 +61,22 @@ def test_what_is_acknowledged_is_found_survives_a_kill_and_is_unchanged_when_sen
         again.process.send_signal(signal.SIGKILL)
     with running_server(home) as third, Client(third.address, timeout_s=60.0) as client:
         assert "new" not in found(client)
+
+
+def test_feedback_survives_a_kill_right_behind_its_acknowledgement(home: Path, server: ServerProcess) -> None:
+    with Client(server.address, timeout_s=60.0) as client:
+        before = client.ingest("new", audio=audio_bytes(330.0), artist_ids=["ada"], include_vector=True).vector
+        plays = [Feedback("new", "listener"), Feedback("new", "stranger"), Feedback("new", "fan", user_vector=-before)]
+        report = client.record_feedback(plays)
+        server.process.send_signal(signal.SIGKILL)
+    assert [result.state for result in report.results] == ["counted", "waiting", "counted"]
+    assert server.process.wait(timeout=30) == -signal.SIGKILL
+    with running_server(home) as again, Client(again.address, timeout_s=60.0) as client:
+        moved = client.get_embedding("new")
+        assert moved.model_id.endswith("+feedback")
+        assert not np.allclose(moved.vector, before)
+        assert {result.state for result in client.record_feedback(plays).results} == {"unchanged"}
+        np.testing.assert_array_equal(client.get_embedding("new").vector, moved.vector)
 
 
 def test_every_way_in_makes_the_same_vector(client: Client, home: Path) -> None:

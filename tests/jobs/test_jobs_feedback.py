@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,17 @@ def _of(event: FeedbackEvent, track_id: str) -> FeedbackEvent:
     return FeedbackEvent(
         track_id, event.user_id, event.action, event.session_position, event.at, event.user_vector, event.space_id
     )
+
+
+def test_many_at_once_lose_nothing(cold: Engine) -> None:
+    cold.ingest([release("quiet")])
+    events = crowd(16)
+    with ThreadPoolExecutor(8) as pool:
+        reports = list(pool.map(lambda event: cold.record_feedback([event, play(user_id="listener")]), events))
+    assert sum(states(report).count(FeedbackState.COUNTED) for report in reports) == len(events) + 1
+    assert cold.store.standings(["new"])["new"].listeners == pytest.approx(17.0)
+    cold.record_feedback([_of(event, "quiet") for event in [*events, play()]])
+    assert vector_of(cold).tobytes() == vector_of(cold, "quiet").tobytes()
 
 
 def test_an_event_without_an_id_is_known_by_what_it_says() -> None:
