@@ -66,4 +66,4 @@ def _show(result: dict[str, Any]) -> None:
 def _figure(found: dict[str, float | None]) -> str:
     if found["mean"] is None:
         return "-"
-    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+    return f"{found['mean']:.3f} [{found['low']:.3f} {found['high']:.3f}]"

@@ -187,7 +187,6 @@ def command(*arguments: object, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_the_command(folder: Path, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
     arguments = ("evaluate", folder, "--seeds", 1, "--methods", "artist_mean,popularity")
     code, out, err = command(
         *arguments,
