@@ -58,7 +58,7 @@ def bars(axis: Any, names: list[str], found: list[Result], *, scale: float = 1.0
     scale : float
         Multiplies every figure, such as 100 for percent.
     marked : str
-        A name to be drawn in quiet colour's opposite; empty for none.
+        The name whose bar stands out; empty for none.
     """
     for place, (name, one) in enumerate(zip(names, found, strict=True)):
         if one["mean"] is None:
