@@ -180,7 +180,9 @@ def _placeable(vectors: NDArray[np.float32], *, cosine: bool) -> NDArray[np.bool
     return np.asarray(usable)
 
 
-def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *, device: str) -> Projector | None:
+def build_projector(
+    store: Store, home: Path, space_id: str, encoder_id: str, *, device: str, warming: Warming | None = None
+) -> Projector | None:
     """Join a space's newest transfer, or the artist mean where none can be used, with its catalogue.
 
     Parameters
@@ -190,6 +192,8 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
         Where the fitted models lie.
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}
+    warming : Warming, optional
+        Of the space, where there is one already: it has measured the space's users.
 
     Returns
     -------
@@ -203,7 +207,7 @@ def build_projector(store: Store, home: Path, space_id: str, encoder_id: str, *,
         return None
     catalogue = Catalogue(warm)
     cosine = store.space(space_id).metric is Metric.COSINE
-    warming = Warming(store, space_id)
+    warming = warming or Warming(store, space_id)
     why = f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
     try:
         model = newest_model(home, space_id, device=device)
@@ -245,6 +249,7 @@ class Projectors:
         self._lock = threading.Lock()
         self._key: tuple[str, str] | None = None
         self._projector: Projector | None = None
+        self._warming: tuple[str, Warming] | None = None  # outlives projectors: what it measured never changes
         self._withdrawn: frozenset[str] = frozenset()
 
     def get(self, space_id: str, encoder_id: str) -> Projector | None:
@@ -263,7 +268,11 @@ class Projectors:
             withdrawn = self._store.withdrawn()
             newly = withdrawn - self._withdrawn
             if self._key != (space_id, encoder_id) or (self._projector and self._projector.reads(newly)):
-                self._projector = build_projector(self._store, self._home, space_id, encoder_id, device=self._device)
+                if self._warming is None or self._warming[0] != space_id:
+                    self._warming = space_id, Warming(self._store, space_id)
+                self._projector = build_projector(
+                    self._store, self._home, space_id, encoder_id, device=self._device, warming=self._warming[1]
+                )
                 self._key = (space_id, encoder_id)
             self._withdrawn = withdrawn
             return self._projector
