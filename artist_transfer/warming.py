@@ -80,7 +80,7 @@ class WarmingOptions:
     ridge: float = 0.1
     background: float = 13.0
     fade: float = 1.7
-    target: float = 4.0
+    target: float = 3.0
     skip_weight: float = 0.25
     graduate_at: float = 10.0
     return_below: float = 5.0

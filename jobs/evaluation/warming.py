@@ -29,10 +29,10 @@ one ranking, as they do in a service."""
 LINES = ("prior", "data", "both")
 PLOT = "warming.png"
 DRAWS = 3  # of early listeners, each with another seed of the method where it has several
-MARGIN = 0.01  # by which `both` has to lead on cold_val, so that it is not below either elsewhere
+MARGIN = 0.005  # by which `both` should lead on cold_val, so that it is not below either elsewhere
 
 _JUDGES = 2000  # users; enough to choose by, and several times as fast as all of them
-_LEARNED_ON = (1, 5, 20, 50, MIXED)
+_LEARNED_ON = (*COUNTS[1:], MIXED)
 _LEARNED = ("ridge", "background", "fade", "target")
 _STEPS = (3.0, 3.0**0.5)
 _COLOURS = {"prior": "#9aa7b4", "data": "#c77b30", "both": "#1f4e79"}
@@ -151,11 +151,12 @@ class WarmingUp:
 def learn(
     benchmark: Benchmark, split: ColdSplit, prior: FloatArray, background: Background
 ) -> tuple[WarmingOptions, WarmingOptions]:
-    """Choose the parameters of the fold-in on a split, by coordinate search from the defaults.
+    """Choose the parameters of the fold-in on a split, by coordinate search.
 
-    Those of data only are the ones with the highest NDCG@20, mean over 1, 5, 20 and 50 early listeners and the mixed
-    case. Those of both are, among the ones that lead prior and data by `MARGIN` in every case, the same; or, where none
-    does, the ones whose worst lead is the largest.
+    Those of data only are the ones with the highest NDCG@20, mean over the numbers of early listeners and the mixed
+    case, from the defaults on. Those of both are looked for from there on: without a prior they are the same. They are,
+    among the ones that lead prior and data by `MARGIN` in every case, the ones with the highest mean; or, where none
+    lead by as much, the ones whose worst lead is the largest.
 
     Parameters
     ----------
@@ -183,24 +184,26 @@ def learn(
         )
 
     middle = _middle(benchmark, tracks)
-    data, alone = _search(lambda options: line(middle, options), lambda found: (float(found.mean()),), ("fade",))
+    data, alone = _search(
+        WarmingOptions(), lambda options: line(middle, options), lambda found: (float(found.mean()),), ("fade",)
+    )
     by_prior = np.array([case.ndcg(prior, users).mean() for case in cases])
     bar = np.maximum(by_prior, alone)
 
     def lead(found: NDArray[np.float64]) -> tuple[float, float]:
         return min(float((found / bar).min()) - 1.0, MARGIN), float(found.mean())
 
-    both, _ = _search(lambda options: line(prior, options), lead, ())
+    both, _ = _search(data, lambda options: line(prior, options), lead, ())
     return both, data
 
 
 def _search(
+    best: WarmingOptions,
     measure: Callable[[WarmingOptions], NDArray[np.float64]],
     judge: Callable[[NDArray[np.float64]], tuple[float, ...]],
     fixed: Sequence[str],
 ) -> tuple[WarmingOptions, NDArray[np.float64]]:
     """Search one parameter after the other, in steps that become finer; what changes no figure is left as it is."""
-    best = WarmingOptions()
     found = measure(best)
     for step in _STEPS:
         moved = True

@@ -131,7 +131,11 @@ def test_more_agreeing_listeners_move_it_further():
 def test_skips_move_it_away_and_less_than_plays_attract():
     away = [_towards(listeners, played=False)[0] for listeners in (0, 1, 2, 5, 10)]
     assert all(less > more for less, more in itertools.pairwise(away))
-    assert abs(away[1]) < _towards(1, played=True)[0]
+    users, _, background = _world(3)
+    half_way = (
+        OPTIONS.target * background.score_scale / 2 / float(users[0] @ users[0])
+    )  # as far to the one as the other
+    assert -_towards(1, played=False, prior=half_way)[0] < 0.9 * _towards(1, played=True, prior=half_way)[0]
 
 
 def test_a_skip_of_what_was_not_liked_anyway_does_not_attract():
