@@ -107,11 +107,11 @@ class NetworkReader:
             with torch.inference_mode():
                 catalogue_content = torch.from_numpy(self.scaling.content(warm_content[used])).to(device)
                 collaborative = torch.from_numpy(warm_collaborative[used] / self.scaling.space_scale).to(device)
-                described = self.network.describe(catalogue_content, collaborative)
+                query, key, value = self.network.describe(torch.cat([catalogue_content, collaborative], dim=1))
                 at: Tensor = torch.from_numpy(place).to(device)
                 projected, attention = self.network(
                     torch.from_numpy(self.scaling.content(content[block])).to(device),
-                    described[at],
+                    (query[at], key[at], value[at]),
                     collaborative[at],
                     torch.from_numpy(batch.mask).to(device),
                 )

@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from artist_transfer.acarec import NetworkReader, resolve_device
 from artist_transfer.artist_mean import artist_means
 from artist_transfer.catalogue import Catalogue
 from artist_transfer.credits import IntArray
+from artist_transfer.epochs import Epochs
 from artist_transfer.network import ACARec
 from artist_transfer.options import EpochReport, FitOptions
 from artist_transfer.ranking import NeighbourJudge, row_cosine
-from artist_transfer.sampling import sample_catalogues
 from artist_transfer.scaling import Scaling
 from artist_transfer.types import FloatArray, WarmTracks
 
@@ -30,14 +29,11 @@ MIN_HELD_OUT = 8
 MAX_REFERENCE = 50_000
 """Tracks among which a held-out track's neighbours are looked for, at most."""
 
-MIN_STEPS = 8
-"""Optimiser steps in one epoch at least: small spaces are passed over several times, each time with new samples."""
-
 # Multiplications of one optimiser step's forward pass from which more threads than one pay.
 _PARALLEL_WORK = 10**8
 
-# Separates this room's streams of chance that come from the one seed.
-_SPLIT, _SAMPLES, _REFERENCE = 0, 1, 2
+# Separates this room's streams of chance that come from the one seed; 1 is that of `artist_transfer.epochs`.
+_SPLIT, _REFERENCE = 0, 2
 
 
 EpochJudge = Callable[[NetworkReader], float]
@@ -214,7 +210,7 @@ def learn(
     dim, content_dim = catalogue.tracks.dim, catalogue.tracks.content_dim
     batch_size = min(options.batch_size, targets.size)
     work = batch_size * options.catalogue_sample * dim * (content_dim + 8 * dim)
-    with _threads_for(work):
+    with threads_for(work):
         return _learn(catalogue, targets, options, device, judge, on_epoch)
 
 
@@ -240,60 +236,11 @@ def _learn(
         if better:
             best, best_epoch, best_state = said, epoch, _copy(network)
         if on_epoch is not None:
-            on_epoch(EpochReport(epoch=epoch, loss=loss, ndcg=said, best=better))
+            on_epoch(EpochReport(epoch=epoch, epochs=options.max_epochs, loss=loss, ndcg=said, best=better))
         if epoch - best_epoch >= options.patience:
             break
     network.load_state_dict(best_state)
     return Learned(reader, int(targets.size), epoch, best_epoch, best)
-
-
-class Epochs:
-    """Passes over the targets, each with catalogue tracks drawn anew.
-
-    Parameters
-    ----------
-    catalogue : Catalogue
-        Of the tracks to learn from.
-    targets : ndarray, shape (n,), int64
-        Rows of its tracks; all have a catalogue.
-    scaling : Scaling
-    network : ACARec
-        Trained in place, where it lies.
-    options : FitOptions
-    """
-
-    def __init__(
-        self, catalogue: Catalogue, targets: IntArray, scaling: Scaling, network: ACARec, options: FitOptions
-    ) -> None:
-        seen = catalogue.tracks
-        self._network = network
-        self._device = next(network.parameters()).device
-        self._width = options.catalogue_sample
-        self._batch_size = min(options.batch_size, targets.size)
-        self._passes = -(-MIN_STEPS * self._batch_size // targets.size)
-        self._targets = np.tile(targets, self._passes)
-        self._catalogues = catalogue.select(seen.as_cold(self._targets), options.catalogue_limit)
-        self._content = torch.from_numpy(scaling.content(seen.content)).to(self._device)
-        self._collaborative = torch.from_numpy(seen.collaborative / scaling.space_scale).to(self._device)
-        self._optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
-        self._rng = np.random.default_rng([options.seed, _SAMPLES])
-
-    def run(self) -> float:
-        """Learn from every target once (more often in a small space); return the mean squared error."""
-        rows = sample_catalogues(self._catalogues, self._width, self._rng)
-        # Each pass is shuffled for itself, so that a small space's step holds every target once.
-        once = self._targets.size // self._passes
-        shuffled = self._rng.random((self._passes, once)).argsort(axis=1)
-        order = (shuffled + np.arange(self._passes)[:, None] * once).ravel()
-        return _one_epoch(
-            self._network,
-            self._optimiser,
-            self._content,
-            self._collaborative,
-            torch.from_numpy(self._targets[order]).to(self._device),
-            torch.from_numpy(rows[order]).to(self._device),
-            self._batch_size,
-        )
 
 
 def _trainable(catalogue: Catalogue) -> IntArray:
@@ -302,7 +249,7 @@ def _trainable(catalogue: Catalogue) -> IntArray:
 
 
 @contextmanager
-def _threads_for(work: int) -> Iterator[None]:
+def threads_for(work: int) -> Iterator[None]:
     """Run small optimiser steps on one thread: several would spend their time waiting for each other.
 
     On two busy cores a fit of an 8-dimensional space took over ten times as long on two threads as on one.
@@ -320,44 +267,6 @@ def _seeded_network(warm: WarmTracks, seed: int) -> ACARec:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return ACARec(warm.content_dim, warm.dim)
-
-
-def _one_epoch(
-    network: ACARec,
-    optimiser: torch.optim.Optimizer,
-    content: Tensor,
-    collaborative: Tensor,
-    targets: Tensor,
-    rows: Tensor,
-    batch_size: int,
-) -> float:
-    """Take one optimiser step for each batch; return the mean of the targets' mean squared errors."""
-    total = torch.zeros((), device=content.device)
-    for begin in range(0, targets.shape[0], batch_size):
-        target = targets[begin : begin + batch_size]
-        mask = rows[begin : begin + batch_size] >= 0
-        # Only what is there is described; the rest of the rectangle stays zero and masked.
-        place = mask.flatten().nonzero().squeeze(1)
-        row = rows[begin : begin + batch_size].flatten()[place]
-        known = collaborative[row]
-        projected, _ = network(
-            content[target],
-            _rectangle(network.describe(content[row], known), place, mask),
-            _rectangle(known, place, mask),
-            mask,
-        )
-        loss = functional.mse_loss(projected, collaborative[target])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += loss.detach() * target.shape[0]
-    return float(total) / targets.shape[0]
-
-
-def _rectangle(values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
-    """Values (n, d) at their places in a (batch, width, d) of zeros."""
-    flat = values.new_zeros((mask.numel(), values.shape[1])).index_copy(0, place, values)
-    return flat.view(*mask.shape, values.shape[1])
 
 
 def _copy(network: ACARec) -> dict[str, Tensor]:
