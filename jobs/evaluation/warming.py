@@ -34,7 +34,7 @@ MARGIN = 0.005  # by which `both` should lead on cold_val, so that it is not bel
 _JUDGES = 2000  # users; enough to choose by, and several times as fast as all of them
 _LEARNED_ON = (*COUNTS[1:], MIXED)
 _LEARNED = ("ridge", "background", "fade", "target")
-_STEPS = (3.0, 3.0**0.5)
+_STEPS = (2.0, 2.0**0.5)
 _COLOURS = {"prior": "#9aa7b4", "data": "#c77b30", "both": "#1f4e79"}
 
 
@@ -185,7 +185,10 @@ def learn(
 
     middle = _middle(benchmark, tracks)
     data, alone = _search(
-        WarmingOptions(), lambda options: line(middle, options), lambda found: (float(found.mean()),), ("fade",)
+        WarmingOptions(),
+        lambda options: line(middle, options),
+        lambda found: (float(found.mean()),),
+        ("fade", "target"),  # which change next to nothing where all priors are one vector
     )
     by_prior = np.array([case.ndcg(prior, users).mean() for case in cases])
     bar = np.maximum(by_prior, alone)

@@ -147,7 +147,8 @@ def test_every_reason_of_the_rooms_is_mapped_or_ours_to_answer_for() -> None:
     # These can only come from the machine, its files or its configuration, or reach nobody through gRPC.
     ours = {
         "ENCODER_FAILED", "ENCODER_UNKNOWN", "ENCODER_FILE", "WAVEFORM_INVALID", "OPTION_INVALID", "STORE",
-        "DEVICE_UNAVAILABLE", "JOB_FAILED", "MANIFEST_INVALID", "FACTORS_INVALID",
+        "DEVICE_UNAVAILABLE", "JOB_FAILED", "MANIFEST_INVALID", "FACTORS_INVALID", "FEEDBACK_FILE_INVALID",
+        "BENCHMARK_INVALID", "EVALUATION_INVALID", "EXTRA_MISSING",
         # Of the transfer: its model files, and what the jobs hand to it.
         "MODEL_MISSING", "MODEL_DAMAGED", "MODEL_VERSION", "MODEL_NOT_WRITTEN",
         "SHAPE_MISMATCH", "NOT_FINITE", "NOT_NUMERIC", "TRACK_ID_EMPTY", "TRACK_ID_REPEATED", "ARTIST_ID_EMPTY",

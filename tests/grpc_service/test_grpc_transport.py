@@ -227,7 +227,8 @@ def test_a_request_id_is_echoed_or_made(channel: grpc.Channel) -> None:
 
 def test_health_knows_each_service(channel: grpc.Channel) -> None:
     health = health_pb2_grpc.HealthStub(channel)
-    assert set(SERVICES) == {f"anacrusis.v1.{name}Service" for name in ("Admin", "Embedding", "Neighbor", "Release")}
+    names = ("Admin", "Embedding", "Feedback", "Neighbor", "Release")
+    assert set(SERVICES) == {f"anacrusis.v1.{name}Service" for name in names}
     for service in ("", *SERVICES):
         reply = health.Check(health_pb2.HealthCheckRequest(service=service))
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
