@@ -11,8 +11,9 @@ from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.credits import Credits, Role
 from artist_transfer.errors import ModelFileError, NotEnoughTracksError, TransferError, TransferInputError
 from artist_transfer.fitting import fit
+from artist_transfer.interactions import Interactions
 from artist_transfer.model import TransferModel
-from artist_transfer.options import EpochReport, FitOptions
+from artist_transfer.options import EpochReport, FitOptions, RankingOptions
 from artist_transfer.storage import load_model, save_model
 from artist_transfer.types import NO_DATE, ColdTracks, Projection, Tier, WarmTracks, release_days
 from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions, evidence, graduates, warm_up
@@ -29,10 +30,12 @@ __all__ = [
     "Credits",
     "EpochReport",
     "FitOptions",
+    "Interactions",
     "Listens",
     "ModelFileError",
     "NotEnoughTracksError",
     "Projection",
+    "RankingOptions",
     "Role",
     "Tier",
     "TransferError",

@@ -56,6 +56,8 @@ class AudioOnly:
     def predict(self, content: FloatArray) -> FloatArray:
         """Collaborative vectors, shape (m, dim), float32, of `content`, shape (m, content_dim)."""
         standard = (content - self.content_mean) / self.content_spread
+        # What is not known is taken for the average.
+        standard = np.where(np.isnan(standard), np.float32(0.0), standard)
         if self.kind == "ridge":
             return (standard @ self.left + self.right).astype(np.float32, copy=False)
         return _neighbour_mean(standard, self.left, self.right, None)
@@ -92,7 +94,7 @@ class AudioOnly:
 
 
 def fit_audio_only(warm: WarmTracks) -> tuple[AudioOnly, DoubleArray]:
-    """Fit the audio-only level on all warm tracks.
+    """Fit the audio-only level on all warm tracks whose content is known; without any, it gives their mean vector.
 
     From 20 tracks on it is a ridge regression, in closed form, with the penalty of the smallest leave-one-out error;
     below, the mean of the nearest tracks by content.
@@ -110,6 +112,14 @@ def fit_audio_only(warm: WarmTracks) -> tuple[AudioOnly, DoubleArray]:
         out, as a track of this tier is by an artist without a catalogue; of at most 20,000 tracks. An artist with more
         than half of the tracks is left out track by track. Empty where a single track leaves nothing to predict from.
     """
+    known = warm.content_known
+    if not known.any():
+        centre = warm.collaborative.mean(axis=0, keepdims=True)
+        nothing = np.zeros(warm.content_dim, dtype=np.float32)
+        flat = np.zeros((warm.content_dim, warm.dim), dtype=np.float32)
+        return AudioOnly("ridge", nothing, nothing + 1.0, flat, centre), np.empty(0, dtype=np.float64)
+    if not known.all():
+        warm = warm.take(known)
     scaling = Scaling.of(warm.content, warm.collaborative)
     standard = scaling.content(warm.content)
     groups = _artist_groups(warm)

@@ -36,6 +36,20 @@ class CatalogueRows:
         """Catalogue size of each target, shape (m,), int64."""
         return np.diff(self.indptr)
 
+    def take(self, targets: IntArray) -> "CatalogueRows":
+        """Take the catalogues of some targets (positions), in that order."""
+        counts = self.sizes[targets]
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        places = np.arange(indptr[-1]) + np.repeat(self.indptr[:-1][targets] - indptr[:-1], counts)
+        return CatalogueRows(indptr, self.rows[places], self.roles[places])
+
+    def emptied(self, targets: npt.NDArray[np.bool_]) -> "CatalogueRows":
+        """Take the catalogues of some targets (a mask) away: they stay, with no track in them."""
+        counts = np.where(targets, 0, self.sizes)
+        kept = np.repeat(~targets, self.sizes)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return CatalogueRows(indptr, self.rows[kept], self.roles[kept])
+
     def padded(self, targets: IntArray | None = None) -> "CatalogueBatch":
         """Set the catalogues of some targets (all by default) side by side, as wide as the longest."""
         at = np.arange(self.indptr.size - 1) if targets is None else targets

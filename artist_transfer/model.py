@@ -32,7 +32,7 @@ class TransferModel(Protocol):
     model_id : str
         File-name safe; differs wherever the answers may differ.
     method : str
-        "acarec" or "artist_mean".
+        "ranking", "acarec" or "artist_mean".
     space_id, encoder_id : str
         What the model was fitted on.
     content_dim, dim : int
@@ -109,6 +109,27 @@ class ModelFacts:
     options: FitOptions
     confidence: ConfidenceTable
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where a model puts m targets.
+
+    Attributes
+    ----------
+    vectors : ndarray, shape (m, dim), float32
+    weights : ndarray, shape (nnz,), float32
+        How much each selected catalogue track counted; at least 0, sum 1 over each target's catalogue.
+    confidence : ndarray, shape (m,), float32
+        Expected cosine with the true vector, in [0, 1].
+    popularity : ndarray, shape (m, 3), float32
+        Low, median and high listens; NaN where not known.
+    """
+
+    vectors: FloatArray
+    weights: FloatArray
+    confidence: FloatArray
+    popularity: FloatArray
 
 
 class FittedModel(ABC):
@@ -197,36 +218,46 @@ class FittedModel(ABC):
             How much each selected catalogue track counted; at least 0, sum 1 over each target's catalogue.
         """
 
+    def place(self, targets: ColdTracks, selected: CatalogueRows, catalogue: Catalogue, batch_size: int) -> Placement:
+        """Place targets with and without a catalogue: the latter by content alone.
+
+        Parameters
+        ----------
+        targets : ColdTracks
+            m targets.
+        selected : CatalogueRows
+            Their catalogues; may be empty.
+        catalogue : Catalogue
+            Whose tracks `selected` names.
+        batch_size : int
+            Targets to work on at once, at most.
+        """
+        has = selected.sizes > 0
+        vectors = np.empty((len(targets), self.dim), dtype=np.float32)
+        weights = np.empty(0, dtype=np.float32)
+        if has.any():
+            at = np.flatnonzero(has)
+            vectors[at], weights = self.read_catalogues(targets.take(at), selected.take(at), catalogue, batch_size)
+        if not has.all():
+            vectors[~has] = self.audio_only.predict(targets.content[~has])
+        unknown = np.full((len(targets), 3), np.nan, dtype=np.float32)
+        return Placement(vectors, weights, self.facts.confidence.of(selected.sizes), unknown)
+
     def project(self, targets: ColdTracks, catalogue: Catalogue, *, batch_size: int = 1024) -> Projection:
         """Place targets in the space; see `TransferModel.project`."""
         self._check(targets, catalogue, batch_size)
-        m = len(targets)
         selected = catalogue.select(targets, self.facts.options.catalogue_limit)
+        placed = self.place(targets, selected, catalogue, batch_size)
         sizes = selected.sizes
-        has = sizes > 0
-        vectors = np.empty((m, self.dim), dtype=np.float32)
-        leaned_on: list[tuple[tuple[str, float], ...]] = [()] * m
-        if has.any():
-            at = np.flatnonzero(has)
-            # Targets without a catalogue own no rows, so that dropping them leaves `rows` as it is.
-            kept = CatalogueRows(
-                np.append(selected.indptr[:-1][has], selected.indptr[-1]), selected.rows, selected.roles
-            )
-            vectors[at], weights = self.read_catalogues(targets.take(at), kept, catalogue, batch_size)
-            for target, named in zip(at.tolist(), _explain(kept, weights, catalogue), strict=True):
-                leaned_on[target] = named
-        if not has.all():
-            vectors[~has] = self.audio_only.predict(targets.content[~has])
-        unknown = np.full(m, np.nan, dtype=np.float32)
         return Projection(
-            vectors=vectors,
-            tiers=np.where(has, Tier.ARTIST_TRANSFER, Tier.AUDIO_ONLY).astype(np.int8),
-            confidence=self.facts.confidence.of(sizes),
+            vectors=placed.vectors,
+            tiers=np.where(sizes > 0, Tier.ARTIST_TRANSFER, Tier.AUDIO_ONLY).astype(np.int8),
+            confidence=placed.confidence,
             catalogue_size=sizes.astype(np.int32),
-            leaned_on=tuple(leaned_on),
-            popularity=unknown,
-            popularity_low=unknown,
-            popularity_high=unknown,
+            leaned_on=tuple(_explain(selected, placed.weights, catalogue)),
+            popularity=placed.popularity[:, 1],
+            popularity_low=placed.popularity[:, 0],
+            popularity_high=placed.popularity[:, 2],
         )
 
     def _check(self, targets: ColdTracks, catalogue: Catalogue, batch_size: int) -> None:

@@ -1,12 +1,95 @@
 """What a fit may be told, and what it tells while it runs."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from artist_transfer.catalogue import CATALOGUE_LIMIT
 from artist_transfer.errors import TransferInputError
 
-Method = Literal["auto", "acarec", "artist_mean"]
+Method = Literal["auto", "ranking", "acarec", "artist_mean"]
+TRAINED = ("ranking", "acarec")
+"""The methods that learn a network."""
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """How the ranking transfer is trained; the defaults were chosen on the validation split of real playlists (ADR 11).
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps of each network.
+    members : int
+        Networks of different seeds whose vectors are averaged.
+    candidates : int
+        Warm tracks placed in one step, among which listeners choose.
+    listeners : int
+        Users in one step.
+    catalogue_sample : int
+        Catalogue tracks drawn for a candidate.
+    catalogue_limit : int
+        Catalogue tracks to draw from.
+    artist_dropout : float
+        Share of the artists whose catalogue is taken away in a step, in [0, 1).
+    discovery_weight : float
+        Weight of the loss over discoveries, at least 0.
+    learning_rate, weight_decay : float
+        Of AdamW.
+    hidden, heads, dropout
+        See `artist_transfer.ranking_network.NetworkShape`.
+    soft_temperature : float
+        Of the softmax that stands for choices where there are no interactions, in spreads of the scores.
+    loss : {"ranking", "squared"}
+        "squared": the squared error to the true vector instead, as a comparison.
+    frozen : tuple of str
+        Parts of the network that stay at their start, as a comparison: "gain", "residual", "query", "role_bias".
+    """
+
+    steps: int = 200
+    members: int = 1
+    candidates: int = 2500
+    listeners: int = 1024
+    catalogue_sample: int = 16
+    catalogue_limit: int = CATALOGUE_LIMIT
+    artist_dropout: float = 0.2
+    discovery_weight: float = 0.3
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    hidden: int = 256
+    heads: int = 4
+    dropout: float = 0.2
+    soft_temperature: float = 1.0
+    loss: Literal["ranking", "squared"] = "ranking"
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole = (
+            "steps",
+            "members",
+            "candidates",
+            "listeners",
+            "catalogue_sample",
+            "catalogue_limit",
+            "hidden",
+            "heads",
+        )
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise _out_of_range(name, getattr(self, name), "at least 1")
+        for name in ("artist_dropout", "dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise _out_of_range(name, getattr(self, name), "a share from 0 and below 1")
+        for name in ("discovery_weight", "weight_decay"):
+            if not getattr(self, name) >= 0.0:
+                raise _out_of_range(name, getattr(self, name), "a number from 0")
+        for name in ("learning_rate", "soft_temperature"):
+            if not getattr(self, name) > 0.0:
+                raise _out_of_range(name, getattr(self, name), "a number above 0")
+        if self.loss not in ("ranking", "squared"):
+            raise _out_of_range("loss", self.loss, "ranking or squared")
+        parts = ("gain", "residual", "query", "role_bias")
+        if not set(self.frozen) <= set(parts):
+            raise _out_of_range("frozen", self.frozen, f"some of {', '.join(parts)}")
 
 
 @dataclass(frozen=True)
@@ -37,10 +120,13 @@ class FitOptions:
         With fewer trainable warm tracks (those whose catalogue is not empty) the artist mean serves. The default, 200,
         leaves 20 to hold out; in smaller spaces cut from a real one, a handful of held-out tracks chose the network by
         luck, and its neighbours were no better than the artist mean's (benchmarks/small_spaces.py).
-    method : {"auto", "acarec", "artist_mean"}
-        "auto": the better of the two on held-out tracks serves, see `artist_transfer.fitting.fit`.
+    method : {"auto", "ranking", "acarec", "artist_mean"}
+        "auto": the better of ranking transfer and artist mean on held-out tracks serves, see
+        `artist_transfer.fitting.fit`. "acarec" is the network of Tamm et al.
     device : str
         "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+    ranking : RankingOptions
+        How the ranking transfer is trained.
 
     Notes
     -----
@@ -64,6 +150,7 @@ class FitOptions:
     min_train_tracks: int = 200
     method: Method = "auto"
     device: str = "auto"
+    ranking: RankingOptions = field(default_factory=RankingOptions)
 
     def __post_init__(self) -> None:
         for name in (
@@ -82,8 +169,8 @@ class FitOptions:
             raise _out_of_range("learning_rate", self.learning_rate, "a number above 0")
         if not 0.0 < self.validation_share <= 0.5:
             raise _out_of_range("validation_share", self.validation_share, "a share above 0 and up to 0.5")
-        if self.method not in ("auto", "acarec", "artist_mean"):
-            raise _out_of_range("method", self.method, "auto, acarec or artist_mean")
+        if self.method not in get_args(Method):
+            raise _out_of_range("method", self.method, "auto, ranking, acarec or artist_mean")
 
 
 def _out_of_range(name: str, value: object, wanted: str) -> TransferInputError:
@@ -92,21 +179,25 @@ def _out_of_range(name: str, value: object, wanted: str) -> TransferInputError:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch.
+    """One finished epoch of "acarec", or ten finished steps of "ranking".
 
     Attributes
     ----------
     epoch : int
-        From 1.
+        From 1; for "ranking" the steps so far.
+    epochs : int
+        How many there are at most.
     loss : float
-        Mean squared error of the epoch's training targets, in the space scaled to [-1, 1].
-    ndcg : float
-        Of the held-out tracks' neighbour lists, in [0, 1]; see `artist_transfer.ranking.neighbour_ndcg`.
+        Of the epoch or step: mean squared error in the space scaled to [-1, 1], or cross-entropy.
+    ndcg : float or None
+        Of the held-out tracks' neighbour lists, in [0, 1], where each epoch is judged; see
+        `artist_transfer.ranking.NeighbourJudge`.
     best : bool
-        Whether this epoch's weights are the best so far.
+        Whether these weights are the best so far.
     """
 
     epoch: int
+    epochs: int
     loss: float
-    ndcg: float
+    ndcg: float | None
     best: bool

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from artist_transfer.interactions import Interactions
 from artist_transfer.types import FloatArray
 
 NEIGHBOURS = 20
@@ -78,4 +79,43 @@ class NeighbourJudge:
         found = nearest(vectors, self._reference, self.k)
         hits = (found[:, :, None] == self._relevant[:, None, :]).any(axis=2)
         score: npt.NDArray[np.float64] = hits @ self._gain / self._gain.sum()
+        return score
+
+
+class ListenerJudge:
+    r"""Judges projected vectors by the listeners who found those tracks later.
+
+    Each user's list are the k judged tracks with the largest inner product with the user's vector; relevant are those
+    that the user listened to, NDCG@k as in `NeighbourJudge` with the ideal list cut at k.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Of the judged tracks.
+    tracks : int
+        How many tracks are judged.
+
+    Attributes
+    ----------
+    k : int
+        Length of the lists, see `list_length`.
+    """
+
+    def __init__(self, interactions: Interactions, tracks: int) -> None:
+        self.k = list_length(tracks)
+        self._tracks = tracks
+        self._listeners, owner = np.unique(interactions.entries[:, 0], return_inverse=True)
+        self._users = interactions.users[self._listeners]
+        self._pairs = np.sort(owner * np.int64(tracks) + interactions.entries[:, 1])
+        self._gain = 1.0 / np.log2(np.arange(2, self.k + 2))
+        ideal = np.cumsum(self._gain)
+        self._ideal = ideal[np.minimum(np.bincount(owner, minlength=self._listeners.size), self.k) - 1]
+
+    def ndcg(self, vectors: FloatArray) -> npt.NDArray[np.float64]:
+        """NDCG@k of each listener, for `vectors` of shape (tracks, dim); shape (listeners,), in [0, 1]."""
+        if self._listeners.size == 0:
+            return np.empty(0, dtype=np.float64)
+        found = nearest(self._users, vectors, self.k) + np.arange(self._listeners.size)[:, None] * self._tracks
+        place = np.minimum(np.searchsorted(self._pairs, found), self._pairs.size - 1)
+        score: npt.NDArray[np.float64] = ((self._pairs[place] == found) @ self._gain) / self._ideal
         return score

@@ -27,6 +27,12 @@ def sample_catalogues(catalogues: CatalogueRows, width: int, rng: np.random.Gene
     ndarray, shape (m, width), int64
         Rows of the warm tracks in no meaningful order, padded with -1 at the end.
     """
+    places = sample_places(catalogues, width, rng)
+    return np.where(places >= 0, catalogues.rows[np.maximum(places, 0)], -1) if catalogues.rows.size else places
+
+
+def sample_places(catalogues: CatalogueRows, width: int, rng: np.random.Generator) -> IntArray:
+    """Draw as `sample_catalogues` does; places in ``catalogues.rows`` instead of what stands there."""
     sizes = catalogues.sizes
     drawn = np.full((sizes.size, width), -1, dtype=np.int64)
     for step in range(width):
@@ -35,5 +41,4 @@ def sample_catalogues(catalogues: CatalogueRows, width: int, rng: np.random.Gene
         taken = (drawn[:, :step] == guess[:, None]).any(axis=1)
         pick = np.where(taken, last, guess)
         drawn[:, step] = np.where(sizes > width, pick, np.where(step < sizes, step, -1))
-    place = catalogues.indptr[:-1, None] + drawn
-    return np.where(drawn >= 0, catalogues.rows[np.where(drawn >= 0, place, 0)], -1) if catalogues.rows.size else drawn
+    return np.where(drawn >= 0, catalogues.indptr[:-1, None] + drawn, -1)

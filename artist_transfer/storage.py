@@ -28,10 +28,10 @@ from artist_transfer.audio_only import AudioOnly
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.errors import ModelFileError, TransferInputError
 from artist_transfer.model import FittedModel, ModelFacts, TransferModel
-from artist_transfer.options import FitOptions
+from artist_transfer.options import FitOptions, RankingOptions
 
 FORMAT = "anacrusis.artist_transfer"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_NAME = "model.safetensors"
 MANIFEST_NAME = "manifest.json"
 
@@ -174,10 +174,16 @@ def _facts(manifest: dict[str, Any]) -> ModelFacts:
     return ModelFacts(
         **texts,
         **sizes,
-        options=FitOptions(**manifest["options"]),
+        options=_options(manifest["options"]),
         confidence=ConfidenceTable.from_json(manifest["confidence"]),
         metrics={str(name): float(value) for name, value in manifest["metrics"].items()},
     )
+
+
+def _options(given: dict[str, Any]) -> FitOptions:
+    ranking = dict(given["ranking"])
+    ranking["frozen"] = tuple(ranking["frozen"])
+    return FitOptions(**{**given, "ranking": RankingOptions(**ranking)})
 
 
 def _build(facts: ModelFacts, tensors: Tensors, device: str) -> FittedModel:
@@ -185,11 +191,15 @@ def _build(facts: ModelFacts, tensors: Tensors, device: str) -> FittedModel:
     if facts.method == "artist_mean":
         return ArtistMeanModel(facts, audio_only)
     if facts.method == "acarec":
-        # Torch is needed for this method only.
+        # Torch is needed for the networks only.
         from artist_transfer.acarec import AcarecModel
 
         return AcarecModel.from_tensors(facts, audio_only, tensors, device=device)
-    raise ValueError(f"method {facts.method!r}, where acarec and artist_mean are known")
+    if facts.method == "ranking":
+        from artist_transfer.ranking_model import RankingModel
+
+        return RankingModel.from_tensors(facts, audio_only, tensors, device=device)
+    raise ValueError(f"method {facts.method!r}, where ranking, acarec and artist_mean are known")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def content_known(content: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _popularity(values: object, rows: int) -> FloatArray:
-    """Listens of each track as float32, NaN where not known."""
+    """Check listens; float32, NaN where not known."""
     if values is None:
         return np.full(rows, np.nan, dtype=np.float32)
     try:

@@ -67,7 +67,12 @@ def train_space(
 
     def on_epoch(epoch: EpochReport) -> None:
         on_progress(
-            Progress("train", epoch.epoch, max_epochs, f"loss {epoch.loss:.4f}, held-out NDCG@20 {epoch.ndcg:.3f}")
+            Progress(
+                "train",
+                epoch.epoch,
+                epoch.epochs,
+                f"loss {epoch.loss:.4f}" + ("" if epoch.ndcg is None else f", held-out NDCG@20 {epoch.ndcg:.3f}"),
+            )
         )
 
     start = time.perf_counter()

@@ -5,7 +5,7 @@ file                  columns
 ====================  ==============================================================================================
 tracks.parquet        ``track_id``, ``artist_ids`` (list, primary first), ``split`` (``warm``, ``cold_val`` or another
                       name that begins with ``cold_``); optional ``roles`` (list), ``content`` (list of numbers, null
-                      where not known)
+                      where not known), ``decade`` (the first year of the decade of release, null where not known)
 interactions.parquet  ``user_id``, ``track_id``, ``split`` (that of the track)
 item_factors.parquet  ``track_id``, ``vector``: of the warm tracks, all of them and no others
 user_factors.parquet  ``user_id``, ``vector``: of every user with an interaction
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from artist_transfer import NO_DATE, ColdTracks, Credits, TransferError, WarmTracks
 from jobs.errors import BenchmarkError, FactorsError
 from jobs.evaluation.bpr import train_factors
-from jobs.evaluation.parquet_columns import list_column, read_columns, text_column, vector_column
+from jobs.evaluation.parquet_columns import decade_column, list_column, read_columns, text_column, vector_column
 from jobs.factors import Factors, read_factors
 from jobs.progress import OnProgress, Progress, silent
 
@@ -69,8 +69,8 @@ class Benchmark:
     name : str
         The folder's name.
     warm : artist_transfer.WarmTracks
-        The warm tracks; content is NaN where the folder has none, `popularity` counts their entries, no release day is
-        known.
+        The warm tracks; content is NaN where the folder has none, `popularity` counts their entries, the release day
+        is the first of the decade where the folder knows it.
     splits : dict of str to ColdSplit
         The cold splits by name; ``cold_val`` is among them.
     user_ids : ndarray of str, shape (u,)
@@ -147,14 +147,18 @@ def read_benchmark(folder: Path, *, seed: int = 0, on_progress: OnProgress = sil
             content=tracks.content[warm_rows],
             collaborative=items,
             credits=tracks.credits.take(warm_rows),
-            release_day=_undated(warm_rows.size),
+            release_day=tracks.release_day[warm_rows],
             popularity=np.bincount(warm_entries[:, 1], minlength=warm_rows.size).astype(np.float32),
         )
         splits = {
             name: ColdSplit(
                 name,
                 ColdTracks(
-                    tracks.ids[rows], tracks.content[rows], tracks.credits.take(rows), _undated(rows.size), ENCODER_ID
+                    tracks.ids[rows],
+                    tracks.content[rows],
+                    tracks.credits.take(rows),
+                    tracks.release_day[rows],
+                    ENCODER_ID,
                 ),
                 by_split[name],
             )
@@ -181,10 +185,11 @@ class _Tracks:
     split: NDArray[np.str_]
     credits: Credits
     content: FloatArray
+    release_day: NDArray[np.int32]
 
 
 def _read_tracks(path: Path) -> _Tracks:
-    columns = read_columns(path, ("track_id", "artist_ids", "split"), ("roles", "content"))
+    columns = read_columns(path, ("track_id", "artist_ids", "split"), ("roles", "content", "decade"))
     ids = text_column(path, "track_id", columns["track_id"])
     split = text_column(path, "split", columns["split"])
     unique, counts = np.unique(ids, return_counts=True)
@@ -211,7 +216,12 @@ def _read_tracks(path: Path) -> _Tracks:
         if "content" in columns
         else np.full((ids.size, 1), np.nan, dtype=np.float32)
     )
-    return _Tracks(ids, split, credit, content)
+    release_day = (
+        decade_column(path, "decade", columns["decade"])
+        if "decade" in columns
+        else np.full(ids.size, NO_DATE, dtype=np.int32)
+    )
+    return _Tracks(ids, split, credit, content, release_day)
 
 
 def _read_interactions(path: Path, tracks: _Tracks) -> tuple[IntArray, IntArray, NDArray[np.str_]]:
@@ -303,7 +313,3 @@ def _rows_of(table: NDArray[np.str_], wanted: NDArray[np.str_]) -> IntArray:
     place = np.minimum(np.searchsorted(table, wanted, sorter=order), table.size - 1)
     rows: Any = order[place]
     return np.where(table[rows] == wanted, rows, -1).astype(np.int64)
-
-
-def _undated(rows: int) -> NDArray[np.int32]:
-    return np.full(rows, NO_DATE, dtype=np.int32)

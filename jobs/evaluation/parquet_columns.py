@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from artist_transfer import NO_DATE
 from jobs.errors import BenchmarkError
 from jobs.input_file import file_size
 from jobs.release import MAX_ID_CHARACTERS
@@ -151,6 +152,37 @@ def vector_column(path: Path, name: str, column: Any) -> NDArray[np.float32]:
     matrix = np.full((len(column), int(lengths[0])), np.nan, dtype=np.float32)
     matrix[known] = values
     return matrix
+
+
+def decade_column(path: Path, name: str, column: Any) -> NDArray[np.int32]:
+    """Take a column of years with gaps as the first day of each.
+
+    Returns
+    -------
+    ndarray, shape (n,), int32
+        Days since 1970-01-01, `artist_transfer.NO_DATE` where the column is null.
+
+    Raises
+    ------
+    BenchmarkError
+        When a value is no year from 1000 to 9999.
+    """
+    import pyarrow as pa
+
+    known = np.asarray(column.is_valid())
+    if not known.any():
+        return np.full(len(column), NO_DATE, dtype=np.int32)
+    if not pa.types.is_integer(column.type):
+        raise BenchmarkError(f"{path}: the column {name} is of type {column.type}; whole years are needed.")
+    years = np.asarray(column.fill_null(1970).to_numpy()).astype(np.int64)
+    wrong = (years < 1000) | (years > 9999)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise BenchmarkError(
+            f"{path}, row {row + 1}: {name} is {years[row]}; give the first year of a decade, such as 1990, or null."
+        )
+    days = (years - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+    return np.where(known, days, NO_DATE).astype(np.int32)
 
 
 def is_list(kind: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.errors import EvaluationError
+from jobs.evaluation.acarec import Acarec
 from jobs.evaluation.baselines.artist_mean import ArtistMean
 from jobs.evaluation.baselines.artist_mean_content import ArtistMeanContent
 from jobs.evaluation.baselines.artist_mean_shrunken import ShrunkenArtistMean
@@ -14,6 +15,7 @@ from jobs.evaluation.baselines.content_ridge import ContentRidge
 from jobs.evaluation.baselines.popularity import Popularity
 from jobs.evaluation.context import Section
 from jobs.evaluation.methods import Method
+from jobs.evaluation.ours import Anacrusis
 
 METHODS: tuple[Method, ...] = (
     Popularity(),
@@ -23,6 +25,8 @@ METHODS: tuple[Method, ...] = (
     ArtistMean(),
     ShrunkenArtistMean(),
     ArtistMeanContent(),
+    Acarec(),
+    Anacrusis(),
 )
 
 SECTIONS: tuple[Section, ...] = ()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from artist_transfer import Catalogue, CatalogueRows, ColdTracks, Credits, WarmTracks
+from artist_transfer import NO_DATE, Catalogue, CatalogueRows, ColdTracks, Credits, WarmTracks
 from jobs.evaluation.benchmark_folder import FloatArray, IntArray
 
 Reading = Literal["primary", "credited", "primary_else_credited"]
 """Whose tracks count: those with the same primary artist; those that share any credited artist; or the latter only
 where there are none of the former."""
+
+Tracks = TypeVar("Tracks", WarmTracks, ColdTracks)
 
 READINGS: tuple[Reading, ...] = get_args(Reading)
 
@@ -30,11 +32,13 @@ class CatalogueMeans:
 
     def __init__(self, warm: WarmTracks, reading: Reading) -> None:
         self._reading = reading
+        warm = undated(warm)
         self._primary = Catalogue(replace(warm, credits=primary_only(warm.credits)))
         self._credited = Catalogue(warm)
 
     def select(self, tracks: ColdTracks) -> CatalogueRows:
         """Select each track's whole catalogue; an empty one where there is none."""
+        tracks = undated(tracks)
         everything = max(1, len(self._credited))
         if self._reading == "credited":
             return self._credited.select(tracks, everything)
@@ -51,6 +55,11 @@ class CatalogueMeans:
         indptr = np.concatenate([[0], np.cumsum([row.size for row in rows])]).astype(np.int64)
         flat = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
         return CatalogueRows(indptr, flat, np.ones(flat.size, dtype=np.int8))
+
+
+def undated(tracks: Tracks) -> Tracks:
+    """Forget when tracks were released: the baselines and the paper's network know no dates."""
+    return replace(tracks, release_day=np.full(len(tracks), NO_DATE, dtype=np.int32))
 
 
 def primary_only(credit: Credits) -> Credits:
