@@ -20,7 +20,7 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -47,6 +47,7 @@ from index.types import (
 from index.view import SearchView
 
 __all__ = [
+    "FOLDED",
     "MAX_K",
     "NO_DATE",
     "BuildProgress",

@@ -52,6 +52,9 @@ STANDINGS = pa.schema(
     ]
 )
 
+FOLDED = "+feedback"
+"""What stands behind the model's id of a served vector where listeners have moved what the model projected."""
+
 _EVENTS_MARK = "+"  # between a record's basis, which is hexadecimal, and a number of events
 
 

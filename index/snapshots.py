@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.feedback import FOLDED
 from index.files import replace_atomically, write_atomically
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
@@ -206,7 +207,8 @@ def _read_rows(table: Table, version: int) -> _Rows:
 
 
 def _main_model(table: Table, version: int) -> str:
-    counts = Counter(table.read(columns=["model_id"], version=version)["model_id"].to_pylist())
+    column = table.read(columns=["model_id"], version=version)["model_id"].to_pylist()
+    counts = Counter(model_id.removesuffix(FOLDED) for model_id in column)
     counts.pop("", None)
     return max(sorted(counts), key=lambda model: counts[model], default="")
 

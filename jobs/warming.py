@@ -16,13 +16,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index import FeedbackAction, FeedbackEvent, Metric, ServedVector, Standing, Store, Tier, WriteBatch, basis_with
+from index import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Metric,
+    ServedVector,
+    Standing,
+    Store,
+    Tier,
+    WriteBatch,
+    basis_with,
+)
 
 if TYPE_CHECKING:
     from artist_transfer import Background, Listens, WarmingOptions
-
-FOLDED = "+feedback"
-"""What stands behind the model's id where listeners have moved the vector that the model projected."""
 
 
 @dataclass(frozen=True)

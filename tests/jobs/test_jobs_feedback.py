@@ -205,6 +205,7 @@ def test_a_refresh_folds_the_feedback_into_the_new_projection_once(cold: Engine)
     for _ in range(2):
         cold.refresh()
         np.testing.assert_array_equal(vector_of(cold), before)
+    assert cold.status().model_id == cold.embeddings(["new"]).embeddings[0].model_id.removesuffix("+feedback")  # type: ignore[union-attr]
 
 
 def test_a_corrected_credit_keeps_its_feedback_and_an_unchanged_release_writes_nothing(cold: Engine) -> None:
