@@ -22,10 +22,10 @@ def _softmax(scores: Tensor, head_dim: int, mask: Tensor) -> Tensor:
     """Softmax of scores / sqrt(head_dim) over the last axis, where `mask` (broadcast) is True; 0 elsewhere."""
     masked = (scores * head_dim**-0.5).masked_fill(~mask, -torch.inf)
     if scores.shape[-1] > _NARROW:
-        return masked.softmax(dim=-1)
+        return functional.softmax(masked, dim=-1)
     # Rows of a few numbers do not fill a vector register; side by side, with the narrow axis in front, they do, and on
     # a CPU that is over ten times as fast.
-    return masked.movedim(-1, 0).contiguous().softmax(dim=0).movedim(0, -1)
+    return functional.softmax(masked.movedim(-1, 0).contiguous(), dim=0).movedim(0, -1)
 
 
 class _Attention(nn.Module):

@@ -113,6 +113,5 @@ def _projected(
     vectors = np.zeros((len(tracks), catalogue.tracks.dim), dtype=np.float32)
     has = np.flatnonzero(selected.sizes)
     if has.size:
-        filled = CatalogueRows(np.append(selected.indptr[:-1][has], selected.indptr[-1]), selected.rows, selected.roles)
-        vectors[has] = model.read_catalogues(tracks.take(has), filled, catalogue, options.batch_size)[0]
+        vectors[has] = model.read_catalogues(tracks.take(has), selected.take(has), catalogue, options.batch_size)[0]
     return vectors
