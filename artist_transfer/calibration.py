@@ -57,14 +57,12 @@ class Calibration:
         score = signs_ @ weights
         order = np.argsort(score, kind="stable")
         parts = np.array_split(order, max(1, order.size // _STEP))
-        levels = _monotone(
-            np.array([cosine[part].mean() for part in parts]), np.array([part.size for part in parts], dtype=np.float64)
-        )
-        return cls(
-            weights,
-            np.array([score[part].mean() for part in parts], dtype=np.float32),
-            np.clip(levels, 0.0, 1.0).astype(np.float32),
-        )
+        # Where scores are the same, so is the answer: those steps are one.
+        knots, step = np.unique(np.array([score[part].mean() for part in parts]), return_inverse=True)
+        size = np.bincount(step, [part.size for part in parts])
+        mean = np.bincount(step, [cosine[part].sum() for part in parts]) / size
+        levels = _monotone(mean, size)
+        return cls(weights, knots.astype(np.float32), np.clip(levels, 0.0, 1.0).astype(np.float32))
 
     def of(self, signs_: FloatArray) -> FloatArray:
         """Confidence for signs (m, 9); shape (m,), float32, in [0, 1]."""

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from artist_transfer.types import NO_DATE, FloatArray, WarmTracks, content_known
 
-# Below this share of the largest spread a descriptor counts as constant: it is centred and left at that.
+# Below this share of the largest spread (or, for a single number, of its mean) a descriptor counts as constant: it is
+# centred and left at that.
 _CONSTANT = 1e-6
 
 # Standardised descriptors are kept within so many standard deviations: a release of tomorrow is dated beyond all that
@@ -77,7 +78,8 @@ class Descriptors:
         """
         known, dated = content_known(content), release_day != NO_DATE
         found = np.zeros((content.shape[0], self.width), dtype=np.float32)
-        standard = (content[known] - self.content_mean) / self.content_spread
+        with np.errstate(over="ignore"):  # far out is far out
+            standard = (content[known] - self.content_mean) / self.content_spread
         found[known, :-3] = np.clip(standard, -_WIDEST, _WIDEST)
         found[:, -3] = known
         days = (release_day[dated].astype(np.float32) - self.day[0]) / self.day[1]
@@ -117,5 +119,5 @@ class Descriptors:
 def _mean_and_spread(values: npt.NDArray[np.float64]) -> FloatArray:
     if values.size == 0:
         return np.asarray([0.0, 1.0], dtype=np.float32)
-    spread = float(values.std())
-    return np.asarray([values.mean(), spread if spread > 0.0 else 1.0], dtype=np.float32)
+    mean, spread = float(values.mean()), float(values.std())
+    return np.asarray([mean, spread if spread > _CONSTANT * abs(mean) else 1.0], dtype=np.float32)

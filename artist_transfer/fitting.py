@@ -62,7 +62,7 @@ def fit(
     NotEnoughTracksError
         There is no warm track; or `FitOptions.method` is "ranking" or "acarec" and the space holds too few to train on.
     TransferInputError
-        ``DEVICE_UNAVAILABLE``.
+        ``DEVICE_UNAVAILABLE``; ``SHAPE_MISMATCH`` where `interactions` is not of these tracks.
     """
     options = FitOptions() if options is None else options
     if len(warm) == 0:
@@ -71,6 +71,8 @@ def fit(
             reason="NOT_ENOUGH_TRACKS",
             field="warm",
         )
+    if interactions is not None:
+        interactions.check(len(warm), warm.dim)
     catalogue = Catalogue(warm)
     selected = catalogue.select(warm.as_cold(), options.catalogue_limit)
     trainable = np.flatnonzero(selected.sizes > 0).astype(np.int64)
@@ -113,7 +115,7 @@ def fit(
         reason="NOT_ENOUGH_TRACKS",
         field="warm",
     )
-    if trainable.size < 2:
+    if trainable.size < 3:  # one to judge by, two to learn from
         if options.method == "auto":
             return artist_mean(
                 f"The artist mean serves because {trainable.size} warm tracks leave none to judge a trained network by."

@@ -50,6 +50,28 @@ class Interactions:
         object.__setattr__(self, "users", users)
         object.__setattr__(self, "entries", entries)
 
+    def check(self, tracks: int, dim: int) -> None:
+        """Refuse what does not fit a space of so many warm tracks and dimensions.
+
+        Raises
+        ------
+        TransferInputError
+            ``SHAPE_MISMATCH``; also where there is no entry at all.
+        """
+        if self.users.shape[1] != dim:
+            raise TransferInputError(
+                f"The user vectors have {self.users.shape[1]} dimensions and the space {dim}; give those of the space.",
+                reason="SHAPE_MISMATCH",
+                field="interactions",
+            )
+        if self.entries.size == 0 or self.entries[:, 1].max() >= tracks:
+            what = "has no entry" if self.entries.size == 0 else "names a track outside"
+            raise TransferInputError(
+                f"interactions {what} of the {tracks} warm tracks; give who listened to which of them, or nothing.",
+                reason="SHAPE_MISMATCH",
+                field="interactions",
+            )
+
     def of_tracks(self, rows: IntArray, tracks: int) -> "Interactions":
         """Keep the entries of some warm tracks.
 

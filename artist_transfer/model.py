@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -335,5 +336,5 @@ def _explain(selected: CatalogueRows, weights: FloatArray, catalogue: Catalogue)
     place = np.arange(owner.size) - np.repeat(selected.indptr[:-1], selected.sizes)
     top = order[place < LEANED_ON]
     named = list(zip(ids[top].tolist(), weights[top].tolist(), strict=True))
-    ends = np.cumsum(np.minimum(selected.sizes, LEANED_ON)).tolist()
-    return [tuple(named[begin:end]) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    ends = [0, *np.cumsum(np.minimum(selected.sizes, LEANED_ON)).tolist()]
+    return [tuple(named[begin:end]) for begin, end in pairwise(ends)]

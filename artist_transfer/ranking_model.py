@@ -97,10 +97,13 @@ class RankingReader:
         return vectors * (self.descriptors.length * np.float32(self.scale)), weights, popularity
 
     def _tensors(self, catalogue: Catalogue) -> TrackTensors:
-        # A catalogue never changes: described once, it serves every batch of releases until the next one.
-        if self._tracks is None or self._tracks[0] is not catalogue:
-            self._tracks = (catalogue, TrackTensors.of(catalogue.tracks, self.descriptors, self._device))
-        return self._tracks[1]
+        # A catalogue never changes: described once, it serves every batch of releases until the next one. What is
+        # returned is local, because another thread may ask for another catalogue meanwhile.
+        known = self._tracks
+        if known is None or known[0] is not catalogue:
+            known = (catalogue, TrackTensors.of(catalogue.tracks, self.descriptors, self._device))
+            self._tracks = known
+        return known[1]
 
 
 class RankingModel(FittedModel):
@@ -150,13 +153,15 @@ class RankingModel(FittedModel):
         networks = []
         for member in range(ranking.members):
             prefix = f"network{member}."
-            network = RankingNetwork(shape)
+            with torch.device("meta"):  # takes no memory and draws no weights, whatever size the options claim
+                network = RankingNetwork(shape)
             network.load_state_dict(
                 {
-                    name.removeprefix(prefix): torch.from_numpy(np.array(value))
+                    name.removeprefix(prefix): torch.from_numpy(np.array(value, dtype=np.float32))
                     for name, value in tensors.items()
                     if name.startswith(prefix)
-                }
+                },
+                assign=True,
             )
             networks.append(network.to(resolve_device(device)).eval())
         scale, widening = (float(value) for value in np.array(tensors["ranking.scale_and_widening"]).reshape(2))

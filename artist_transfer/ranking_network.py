@@ -67,11 +67,12 @@ class RankingNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         hidden, heads, dim = shape.hidden, shape.heads, shape.dim
+        narrow = max(1, hidden // 4)
         self.key = _mlp(shape.descriptors + dim + 2, hidden, KEY_DIM * heads)
         self.query = _mlp(shape.descriptors + dim + 3, hidden, KEY_DIM * heads)
         self.role_bias = nn.Embedding(max(Role) + 1, heads)
         summary = shape.descriptors + dim * (1 + heads) + 6
-        self.gain = _mlp(summary, hidden // 4, heads)
+        self.gain = _mlp(summary, narrow, heads)
         self.residual = nn.Sequential(
             nn.Linear(summary, 2 * hidden),
             nn.ReLU(),
@@ -79,7 +80,7 @@ class RankingNetwork(nn.Module):
             nn.ReLU(),
             nn.Linear(2 * hidden, dim),
         )
-        self.popularity = _mlp(summary, hidden // 4, 3)
+        self.popularity = _mlp(summary, narrow, 3)
         self.dropout = nn.Dropout(shape.dropout)
         # Training starts from the artist mean: no track or role preferred, no gain, no residual.
         for part in (self.query, self.gain, self.residual, self.popularity):

@@ -17,7 +17,7 @@ from artist_transfer.interactions import Interactions
 from artist_transfer.options import RankingOptions
 from artist_transfer.ranking_network import NetworkShape, RankingNetwork
 from artist_transfer.sampling import sample_places
-from artist_transfer.types import WarmTracks
+from artist_transfer.types import FloatArray, WarmTracks
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -27,14 +27,14 @@ _STEPS, _WEIGHTS = 20, 21
 
 @dataclass(frozen=True, eq=False)
 class TrackTensors:
-    """The warm tracks as the network reads them, all on one device.
+    """The n warm tracks as the network reads them, all on one device; a last row of zeros is what padding (-1) reads.
 
     Attributes
     ----------
-    descriptors : Tensor, shape (n, width)
-    collaborative : Tensor, shape (n, dim)
+    descriptors : Tensor, shape (n + 1, width)
+    collaborative : Tensor, shape (n + 1, dim)
         In units of the mean length.
-    listens : Tensor, shape (n,)
+    listens : Tensor, shape (n + 1,)
         Standardised log listens.
     """
 
@@ -45,10 +45,16 @@ class TrackTensors:
     @classmethod
     def of(cls, warm: WarmTracks, descriptors: Descriptors, device: torch.device) -> TrackTensors:
         """Bring `warm` to the network's units."""
+
+        def with_padding(values: FloatArray) -> Tensor:
+            return torch.from_numpy(np.concatenate([values, np.zeros_like(values, shape=(1, *values.shape[1:]))])).to(
+                device
+            )
+
         return cls(
-            torch.from_numpy(descriptors.describe(warm.content, warm.release_day)).to(device),
-            torch.from_numpy(warm.collaborative / descriptors.length).to(device),
-            torch.from_numpy(descriptors.standard_listens(warm.popularity)).to(device),
+            with_padding(descriptors.describe(warm.content, warm.release_day)),
+            with_padding(warm.collaborative / descriptors.length),
+            with_padding(descriptors.standard_listens(warm.popularity)),
         )
 
 
@@ -80,7 +86,7 @@ def read(
         As `RankingNetwork.forward`.
     """
     mask = rows >= 0
-    used, place = torch.unique(rows.clamp(min=0), return_inverse=True)
+    used, place = torch.unique(rows, return_inverse=True)
     collaborative, listens = tracks.collaborative[used], tracks.listens[used]
     keys = network.keys(tracks.descriptors[used], collaborative, listens)
     answer: tuple[Tensor, Tensor, Tensor] = network(
@@ -262,9 +268,8 @@ class _Batches:
         tracks, owner = self._listened[place], np.repeat(np.arange(users.size), counts)
         artists = self._artists[tracks]
         # How often a user listened to the primary artist; once is the candidate itself.
-        width = int(self._artists.max(initial=0)) + 1
-        pairs, inverse, times = np.unique(owner * np.int64(width) + artists, return_inverse=True, return_counts=True)
-        del pairs
+        width = int(self._artists.max(initial=0)) + 2  # -1, no artist at all, is one of them
+        _, inverse, times = np.unique(owner * np.int64(width) + artists + 1, return_inverse=True, return_counts=True)
         among = column[tracks] >= 0
         owner, hit, familiar = owner[among], column[tracks[among]], times[inverse][among] > 1
         without = (catalogue < 0).all(dim=1).cpu().numpy()

@@ -107,3 +107,18 @@ def test_against_a_plain_loop(warm_tracks, targets, limit):
         ]
         expected.append([name for _, name in sorted(rows)][:limit])
     assert found(Catalogue(tracks), cold_tracks, limit) == expected
+
+
+def lists(selected):
+    pieces = np.split(np.arange(selected.rows.size), selected.indptr[1:-1])
+    return [list(zip(selected.rows[at].tolist(), selected.roles[at].tolist(), strict=True)) for at in pieces]
+
+
+def test_taking_and_emptying_catalogues():
+    selected = Catalogue(warm([["a"], ["a", "b"], ["b"], ["c"]])).select(warm([["a"], ["b"], ["c"], ["z"]]).as_cold())
+    whole = lists(selected)
+    assert lists(selected.take(np.array([2, 0, 0]))) == [whole[2], whole[0], whole[0]]
+    assert selected.take(np.array([], dtype=np.int64)).sizes.size == 0
+    emptied = selected.emptied(np.array([False, True, False, True]))
+    assert lists(emptied) == [whole[0], [], whole[2], []]
+    assert selected.emptied(np.ones(4, dtype=bool)).rows.size == 0

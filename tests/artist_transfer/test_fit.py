@@ -17,9 +17,10 @@ from artist_transfer import (
 from artist_transfer import training as training_module
 from artist_transfer.ranking import row_cosine
 from artist_transfer.training import split_held_out
-from tests.artist_transfer.worlds import clusters, undated, warm
+from tests.artist_transfer.worlds import QUICK_RANKING, TINY_RANKING, clusters, undated, warm
 
-QUICK = FitOptions(device="cpu", learning_rate=5e-3, max_epochs=60, patience=60)
+QUICK = FitOptions(device="cpu", learning_rate=5e-3, max_epochs=60, patience=60, ranking=QUICK_RANKING)
+PAPER = dataclasses.replace(QUICK, method="acarec")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,11 @@ def halves(world):
     return world.without(cold), world.take(cold)
 
 
-@pytest.fixture(scope="module")
-def fitted(halves):
-    """A fit by default rules, with what it said on the way."""
+@pytest.fixture(scope="module", params=["auto", "acarec"])
+def fitted(request, halves):
+    """A fit by default rules and one of the paper's network, with what it said on the way."""
     reports = []
-    return fit(halves[0], QUICK, on_epoch=reports.append), reports
+    return fit(halves[0], dataclasses.replace(QUICK, method=request.param), on_epoch=reports.append), reports
 
 
 def test_it_learns_what_neither_artist_nor_content_knows_alone(fitted, halves):
@@ -46,21 +47,21 @@ def test_it_learns_what_neither_artist_nor_content_knows_alone(fitted, halves):
     known, hidden = halves
     model, _ = fitted
     catalogue = Catalogue(known)
-    assert model.method == "acarec"
+    assert model.method in ("ranking", "acarec")
     mean = fit(known, FitOptions(method="artist_mean"))
     ours = row_cosine(model.project(hidden.as_cold(), catalogue).vectors, hidden.collaborative).mean()
     artist = row_cosine(mean.project(hidden.as_cold(), catalogue).vectors, hidden.collaborative).mean()
     nobody = dataclasses.replace(hidden.as_cold(), credits=Credits.from_lists([[]] * len(hidden)))
     audio = row_cosine(mean.project(nobody, catalogue).vectors, hidden.collaborative).mean()
-    assert ours > 0.9
+    assert ours > 0.85
     assert ours > max(artist, audio) + 0.1
 
 
 def test_it_says_why_and_measures(fitted):
     model, _ = fitted
-    assert "better" in model.why
-    assert model.metrics["ndcg_acarec"] > model.metrics["ndcg_artist_mean"]
-    assert model.metrics["cosine_acarec"] > model.metrics["cosine_artist_mean"]
+    assert {"ranking": "it was the better", "acarec": "told to use it"}[model.method] in model.why
+    assert model.metrics[f"ndcg_{model.method}"] > model.metrics["ndcg_artist_mean"]
+    assert model.metrics[f"cosine_{model.method}"] > model.metrics["cosine_artist_mean"]
     assert model.metrics["train_tracks"] + model.metrics["held_out_tracks"] == 420
 
 
@@ -72,8 +73,9 @@ def test_confidence_is_the_cosine_to_expect(fitted, halves):
     assert float(made.confidence.mean()) == pytest.approx(measured, abs=0.05)
 
 
-def test_reports_come_each_epoch_and_the_best_weights_stay(fitted):
-    model, reports = fitted
+def test_reports_come_each_epoch_and_the_best_weights_stay(halves):
+    reports = []
+    model = fit(halves[0], dataclasses.replace(PAPER, max_epochs=20), on_epoch=reports.append)
     assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
     best = max(reports, key=lambda report: report.ndcg)
     assert [report for report in reports if report.best][-1] == best
@@ -85,14 +87,15 @@ def test_reports_come_each_epoch_and_the_best_weights_stay(fitted):
 
 def test_training_stops_when_patience_is_out(world):
     reports = []
-    options = dataclasses.replace(QUICK, patience=2, learning_rate=1.0)
+    options = dataclasses.replace(PAPER, patience=2, learning_rate=1.0)
     fit(world, options, on_epoch=reports.append)
     best = max(report.epoch for report in reports if report.best)
     assert len(reports) == best + 2 < 60
 
 
-def test_the_seed_fixes_every_bit(world):
-    options = dataclasses.replace(QUICK, max_epochs=3, method="acarec")
+@pytest.mark.parametrize("method", ["ranking", "acarec"])
+def test_the_seed_fixes_every_bit(world, method):
+    options = dataclasses.replace(QUICK, max_epochs=3, method=method, ranking=TINY_RANKING)
     before = torch.random.get_rng_state()
     first, again = fit(world, options), fit(world, options)
     other = fit(world, dataclasses.replace(options, seed=1))
@@ -162,16 +165,16 @@ def test_one_track_is_a_space_too():
 def test_a_network_that_learned_nothing_does_not_serve():
     """Nothing here can be learned from content or catalogue but the artist's place."""
     tracks = clusters(artists=40, tracks_each=6, offset=0.0, noise=0.5)
-    model = fit(tracks, dataclasses.replace(QUICK, max_epochs=3))
+    model = fit(tracks, QUICK)
     assert model.method == "artist_mean"
     assert "not clearly better" in model.why
-    assert {"ndcg_acarec", "ndcg_artist_mean", "ndcg_gain_standard_error"} <= set(model.metrics)
+    assert {"ndcg_ranking", "ndcg_artist_mean", "ndcg_gain_standard_error"} <= set(model.metrics)
 
 
-@pytest.mark.parametrize("method", ["acarec", "artist_mean"])
+@pytest.mark.parametrize("method", ["ranking", "acarec", "artist_mean"])
 def test_a_method_can_be_insisted_on(method):
     tracks = clusters(artists=3, tracks_each=3)
-    model = fit(tracks, FitOptions(method=method, max_epochs=2, device="cpu"))
+    model = fit(tracks, FitOptions(method=method, max_epochs=2, device="cpu", ranking=TINY_RANKING))
     assert model.method == method
     assert "told to" in model.why
 
@@ -206,16 +209,35 @@ def test_no_warm_track_is_an_error():
     assert (caught.value.reason, caught.value.field) == ("NOT_ENOUGH_TRACKS", "warm")
 
 
-@pytest.mark.parametrize("credits", [[["a"], ["b"]], [["a"], ["a"]]])
-def test_insisting_on_training_where_nothing_can_be_learned_is_an_error(credits):
+@pytest.mark.parametrize("method", ["ranking", "acarec"])
+@pytest.mark.parametrize("credits", [[["a"], ["b"]], [["a"], ["a"]], [["a"], ["a"], ["b"]]])
+def test_insisting_on_training_where_nothing_can_be_learned_is_an_error(credits, method):
     with pytest.raises(NotEnoughTracksError):
-        fit(warm(credits), FitOptions(method="acarec", device="cpu"))
+        fit(warm(credits), FitOptions(method=method, device="cpu"))
 
 
-def test_a_space_of_zeros_stays_finite():
-    tracks = warm([["a"]] * 20, vectors=np.zeros((20, 4)))
-    model = fit(tracks, FitOptions(method="acarec", max_epochs=2, device="cpu"))
-    assert np.isfinite(model.project(tracks.as_cold(), Catalogue(tracks)).vectors).all()
+TRACKS = {
+    "zeros": {"credits": [["a"]] * 20, "vectors": np.zeros((20, 4))},
+    "some zeros": {"credits": [["a"], ["b"]] * 10, "vectors": np.eye(20, 4)},
+    "all the same": {"credits": [["a"], ["b"]] * 10, "vectors": np.ones((20, 4))},
+    "one dimension": {"credits": [["a"], ["b"]] * 10, "vectors": np.arange(20.0)[:, None] - 9.0},
+    "three tracks": {"credits": [["a"]] * 3},
+    "one artist": {"credits": [["a"]] * 20},
+    "constant content": {"credits": [["a"], ["b"]] * 10, "content": np.full((20, 3), 0.1)},
+    "huge content": {"credits": [["a"], ["b"]] * 10, "content": np.eye(20, 3) * 3e38},
+    "tiny vectors": {"credits": [["a"], ["b"]] * 10, "vectors": np.eye(20, 4) * 1e-30},
+}
+
+
+@pytest.mark.parametrize("method", ["ranking", "acarec"])
+@pytest.mark.parametrize("name", TRACKS)
+def test_odd_spaces_stay_finite(name, method):
+    tracks = warm(**TRACKS[name])
+    model = fit(tracks, FitOptions(method=method, max_epochs=2, device="cpu", ranking=TINY_RANKING))
+    made = model.project(tracks.as_cold(), Catalogue(tracks))
+    assert np.isfinite(made.vectors).all()
+    assert ((made.confidence >= 0) & (made.confidence <= 1)).all()
+    assert all(np.isfinite(value) for value in model.metrics.values())
 
 
 @pytest.mark.parametrize(
@@ -243,19 +265,21 @@ def test_options_out_of_range_are_refused_by_name(option):
     assert caught.value.field == next(iter(option))
 
 
+@pytest.mark.parametrize("method", ["ranking", "acarec"])
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta"])
-def test_a_device_that_is_not_here_is_refused(device):
+def test_a_device_that_is_not_here_is_refused(device, method):
     with pytest.raises(TransferInputError) as caught:
-        fit(clusters(artists=5, tracks_each=5), FitOptions(device=device, method="acarec"))
+        fit(clusters(artists=5, tracks_each=5), FitOptions(device=device, method=method))
     assert caught.value.reason == "DEVICE_UNAVAILABLE"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_what_the_cpu_gives(world, tmp_path):
+@pytest.mark.parametrize("method", ["ranking", "acarec"])
+def test_a_gpu_gives_what_the_cpu_gives(world, tmp_path, method):
     from artist_transfer import load_model, save_model
 
-    model = fit(world, dataclasses.replace(QUICK, max_epochs=3, method="acarec", device="cuda"))
+    model = fit(world, dataclasses.replace(QUICK, max_epochs=3, method=method, device="cuda"))
     save_model(model, tmp_path / "m")
     on_cpu = load_model(tmp_path / "m", device="cpu")
     assert on_cpu.model_id == model.model_id

@@ -32,7 +32,9 @@ def draw(network, sizes, width, seed=0):
 
 @torch.no_grad()
 def run(network, content, catalogue_content, collaborative, mask):
-    return network(content, network.describe(torch.cat([catalogue_content, collaborative], dim=-1)), collaborative, mask)
+    return network(
+        content, network.describe(torch.cat([catalogue_content, collaborative], dim=-1)), collaborative, mask
+    )
 
 
 @torch.no_grad()
@@ -105,7 +107,9 @@ def test_every_weight_that_can_matter_learns():
     network = ACARec(3, 8)
     content, catalogue_content, collaborative, mask = draw(network, [4, 2], 4)
     collaborative = collaborative.masked_fill(~mask[..., None], 0.0)
-    vectors, _ = network(content, network.describe(torch.cat([catalogue_content, collaborative], dim=-1)), collaborative, mask)
+    vectors, _ = network(
+        content, network.describe(torch.cat([catalogue_content, collaborative], dim=-1)), collaborative, mask
+    )
     functional.mse_loss(vectors, torch.zeros_like(vectors)).backward()
     # A constant added to every key's score leaves a softmax as it is, so those biases have no gradient to have.
     silent = {"self_attention.out.bias"}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from artist_transfer.ranking import NeighbourJudge, list_length, nearest, row_cosine
+from artist_transfer import Interactions
+from artist_transfer.ranking import ListenerJudge, NeighbourJudge, list_length, nearest, row_cosine
 
 
 def test_nearest_agrees_with_sorting_everything():
@@ -40,3 +41,26 @@ def test_ndcg_by_hand():
     judge = NeighbourJudge(at[[0, 0]], reference)  # relevant: tracks 0 and 1
     whole = 1 + 1 / np.log2(3)
     np.testing.assert_allclose(judge.ndcg(at[[1, 2]]), [1 / whole, (1 / np.log2(3)) / whole], rtol=1e-6)
+
+
+def test_listeners_against_a_plain_loop():
+    rng = np.random.default_rng(0)
+    users, vectors = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(40, 4)).astype(np.float32)
+    entries = np.argwhere(rng.random((30, 40)) < 0.1)
+    entries = entries[(entries[:, 0] % 5 != 0)]  # every fifth listened to nothing
+    judge = ListenerJudge(Interactions(users, entries), 40)
+    assert judge.k == 8
+    expected = []
+    for user in range(30):
+        mine = set(entries[entries[:, 0] == user, 1].tolist())
+        if not mine:
+            continue
+        ranked = np.argsort(-(vectors @ users[user]))[:8].tolist()
+        found = sum(1 / np.log2(rank + 2) for rank, track in enumerate(ranked) if track in mine)
+        expected.append(found / sum(1 / np.log2(rank + 2) for rank in range(min(len(mine), 8))))
+    np.testing.assert_allclose(judge.ndcg(vectors), expected, rtol=1e-6)
+
+
+def test_nobody_listened():
+    judge = ListenerJudge(Interactions(np.ones((3, 2)), np.empty((0, 2), dtype=np.int64)), 5)
+    assert judge.ndcg(np.ones((5, 2), dtype=np.float32)).shape == (0,)

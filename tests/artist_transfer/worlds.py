@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from artist_transfer import NO_DATE, Credits, WarmTracks
+from artist_transfer import NO_DATE, Credits, Interactions, RankingOptions, WarmTracks
+
+TINY_RANKING = RankingOptions(steps=4, candidates=50, listeners=16, hidden=8, heads=2, members=2)
+"""Learns next to nothing, at once: for what holds whatever was learned."""
+
+QUICK_RANKING = RankingOptions(steps=80, hidden=48, heads=2, dropout=0.0, learning_rate=5e-3)
+"""Learns what `clusters` has to teach within a second or two."""
 
 
 def undated(n):
@@ -42,3 +48,10 @@ def warm(credits, *, days=None, roles=None, ids=None, vectors=None, content=None
         credits=Credits.from_lists(credits, roles),
         release_day=undated(n) if days is None else np.asarray(days, dtype=np.int32),
     )
+
+
+def listeners(tracks, users=120, seed=0):
+    """Users who each listened to the twelve tracks with the largest inner product; their vectors and all of it."""
+    people = np.random.default_rng([seed, 1]).normal(size=(users, tracks.dim)).astype(np.float32)
+    best = np.argsort(-(people @ tracks.collaborative.T), axis=1)[:, :12]
+    return Interactions(people, np.stack([np.repeat(np.arange(users), 12), best.ravel()], axis=1))
