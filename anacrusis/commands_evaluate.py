@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The cold split to report.")] = "cold_test",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fits of each method that depends on chance.")] = 3,
     methods: Annotated[str, typer.Option(help="Names joined by commas; all methods where none is named.")] = "",
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also fit anacrusis without each of its parts; on cold_val, slow.")
+    ] = False,
     report_to: Annotated[
         Path | None, typer.Option("--report", help="Write transfer.md and its plots into this folder.")
     ] = None,
@@ -37,12 +41,34 @@ def evaluate(
     if report_to is not None:
         with blaming(report_to):
             report_to.mkdir(parents=True, exist_ok=True)
+    command = _typed(folder, split, seeds, methods, ablation, report_to, json_to)
     with shown_progress() as on_progress:
-        result = run(folder, split, seeds, names, report_to=report_to, on_progress=on_progress)
+        result = run(
+            folder,
+            split,
+            seeds,
+            names,
+            ablation=ablation,
+            report_to=report_to,
+            command=command,
+            on_progress=on_progress,
+        )
     if not report(json_to, result):
         _show(result)
     if report_to is not None:
         say(f"wrote {report_to / 'transfer.md'} and its plots")
+
+
+def _typed(
+    folder: Path, split: str, seeds: int, methods: str, ablation: bool, report_to: Path | None, json_to: Path | None
+) -> str:
+    """Write the command down for the page, all that rules its figures spelt out; of other places the name alone."""
+    words = ["anacrusis", "evaluate", folder.resolve().name, "--split", split, "--seeds", str(seeds)]
+    words += ["--methods", methods] if methods else []
+    words += ["--ablation"] if ablation else []
+    for option, path in (("--report", report_to), ("--json", json_to)):
+        words += [] if path is None else [option, path.name if path.is_absolute() else str(path)]
+    return shlex.join(words)
 
 
 def _show(result: dict[str, Any]) -> None:

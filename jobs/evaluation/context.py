@@ -46,9 +46,19 @@ class Check:
         """Promise that a figure is not above a bound; NaN is."""
         return cls(name, measured, bound, bool(measured <= bound))
 
+    @classmethod
+    def above(cls, name: str, measured: float, bound: float) -> Check:
+        """Promise that a figure is above a bound; NaN is not."""
+        return cls(name, measured, bound, bool(measured > bound))
+
     def as_dict(self) -> Result:
         """Return it as JSON has it; a figure that is not known is None."""
-        return asdict(self) | {"measured": self.measured if np.isfinite(self.measured) else None}
+        return asdict(self) | {"measured": known(self.measured)}
+
+
+def known(figure: float) -> float | None:
+    """Return a figure as JSON has it: None where it is not known."""
+    return float(figure) if np.isfinite(figure) else None
 
 
 @dataclass(frozen=True, eq=False)

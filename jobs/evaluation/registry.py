@@ -13,9 +13,14 @@ from jobs.evaluation.baselines.content_contrastive import ContentContrastive
 from jobs.evaluation.baselines.content_perceptron import ContentPerceptron
 from jobs.evaluation.baselines.content_ridge import ContentRidge
 from jobs.evaluation.baselines.popularity import Popularity
+from jobs.evaluation.confidence import Confidence
 from jobs.evaluation.context import Section
+from jobs.evaluation.deletion import Deletion
 from jobs.evaluation.methods import Method
 from jobs.evaluation.ours import Anacrusis
+from jobs.evaluation.popularity_estimate import PopularityEstimate
+from jobs.evaluation.promises import Promises
+from jobs.evaluation.warming import WarmingUp
 
 METHODS: tuple[Method, ...] = (
     Popularity(),
@@ -29,13 +34,7 @@ METHODS: tuple[Method, ...] = (
     Anacrusis(),
 )
 
-SECTIONS: tuple[Section, ...] = ()
-
-CONTENT_ONLY = ("content_ridge", "content_perceptron", "content_contrastive")
-"""Methods that know nothing but content."""
-
-BASELINES = ("popularity", *CONTENT_ONLY, "artist_mean", "artist_mean_shrunken", "artist_mean_content")
-"""Methods that the others are compared with."""
+SECTIONS: tuple[Section, ...] = (Promises(), Confidence(), PopularityEstimate(), WarmingUp(), Deletion())
 
 
 def methods_named(names: Sequence[str] | None) -> tuple[Method, ...]:

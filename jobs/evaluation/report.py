@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.errors import ExtraMissingError
 from jobs.evaluation.context import Result, Section
 from jobs.evaluation.plots import DIFFERENCES_PLOT, METHODS_PLOT, plot_differences, plot_methods
 from jobs.evaluation.protocol import MAIN_SLICES, METRICS
+from jobs.evaluation.wording import METHODS_IN_WORDS, SLICES_IN_WORDS
 
 PAGE = "transfer.md"
 
@@ -48,7 +49,7 @@ def write_report(result: Result, measured: Sequence[tuple[Section, Result]], fol
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots = [plot_methods(result, folder), plot_differences(result, folder)]
-    parts = [_head(result), _tables(result), _differences(result), _timing(result)]
+    parts = [_head(result), _main_tables(result), _differences(result), _other_tables(result), _timing(result)]
     for section, found in measured:
         plots.extend(section.plots(found, folder))
         parts.append(section.markdown(found))
@@ -79,26 +80,59 @@ def percentage(found: Result) -> str:
 
 
 def _head(result: Result) -> str:
-    seeds = len(result["seeds"])
-    trained = "" if result["factors"] == "given" else " The collaborative space was trained on the warm interactions."
-    return (
-        "# Methods of the transfer\n\n"
-        f"Measured by `anacrusis evaluate` on the split `{result['split']}` of the folder `{result['folder']}`, "
-        f"mean over {seeds} seed{'s' if seeds > 1 else ''}, 95 % bootstrap intervals over users.{trained} "
-        "Methods are fitted on warm tracks and choose on `cold_val`; candidates are the cold tracks of the split."
+    seeds, machine = len(result["seeds"]), result["machine"]
+    trained = "" if result["factors"] == "given" else " The collaborative space was trained on the warm entries."
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    parts = [
+        "# Where new tracks are placed: methods compared",
+        f"Every method is fitted on the warm tracks of the folder `{result['folder']}`, makes its choices on the split "
+        f"`cold_val`, and places the tracks of the split `{result['split']}` as if nobody had listened to them yet. "
+        "Each user is then shown the 20 of these tracks whose vectors have the largest inner product with the user's "
+        "own, and the list is held against what the user listened to afterwards. Recall@20 is the share of it that "
+        "stands in the list; NDCG@20 counts what stands near the top for more, 1 being the best possible list. Both "
+        f"are means over users and over {seeds} seed{'s' if seeds != 1 else ''} (one for methods without chance); "
+        f"brackets hold 95 % bootstrap intervals over users.{trained}",
+    ]
+    if result["command"]:
+        parts.append(f"```bash\n{result['command']}\n```")
+    parts.append(
+        f"It took {result['took_s'] / 60:.0f} minutes on {_device(machine)}, {machine['system']}, with Python "
+        f"{machine['python']}, {libraries}. Every figure on this page was written by that run."
     )
+    return "\n\n".join(parts)
 
 
-def _tables(result: Result) -> str:
-    every = list(next(iter(result["methods"].values()))) if result["methods"] else []
-    others = [name for name in every if name not in MAIN_SLICES]
+def _device(machine: Result) -> str:
+    cpus = f"{machine['cpus']} CPU core{'s' if machine['cpus'] != 1 else ''}"
+    return f"{cpus} ({machine['threads']} threads)" if machine["device"] == "CPU" else f"{machine['device']}, {cpus}"
+
+
+def _main_tables(result: Result) -> str:
     parts = ["## Every method"]
     for metric in METRICS:
         parts += [f"### {_metric(metric)}", _table(result, metric, MAIN_SLICES)]
-    parts += [f"![NDCG@20 by method, with 95 % intervals]({METHODS_PLOT})", "## Other slices"]
+    parts += [
+        f"![NDCG@20 by method, with 95 % intervals]({METHODS_PLOT})",
+        _list({name: METHODS_IN_WORDS.get(name, "") for name in result["methods"]}),
+        "The columns ask different questions:",
+        _list({name: SLICES_IN_WORDS[name] for name in MAIN_SLICES}),
+    ]
+    return "\n\n".join(parts)
+
+
+def _other_tables(result: Result) -> str:
+    every = next(iter(result["methods"].values()))
+    others = [name for name in every if name not in MAIN_SLICES]
+    parts = ["## Other slices"]
     for metric in METRICS:
         parts += [f"### {_metric(metric)}, other slices", _table(result, metric, others, intervals=False)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _list({name: SLICES_IN_WORDS[name] for name in others})])
+
+
+def _list(words: Mapping[str, str]) -> str:
+    return "\n".join(
+        f"- **{name.replace('_', ' ')}**: {text}" if text else f"- **{name}**" for name, text in words.items()
+    )
 
 
 def _table(result: Result, metric: str, slices: Sequence[str], *, intervals: bool = True) -> str:
@@ -114,7 +148,8 @@ def _table(result: Result, metric: str, slices: Sequence[str], *, intervals: boo
 def _differences(result: Result) -> str:
     parts = [
         "## Against the strongest baseline",
-        "Paired by user: relative difference from the baseline that is best in that very slice on this split.",
+        "Relative difference, paired by user, from the baseline that is best in that very slice. Chosen by its figures "
+        "on the reported split itself, the baseline has the benefit of the doubt.",
     ]
     for metric in METRICS:
         compared = {one: result["differences"][one][metric] for one in MAIN_SLICES}
@@ -143,7 +178,8 @@ def _timing(result: Result) -> str:
         for name, found in result["timing"].items()
     ]
     columns = ["method", "fit, s", "projected tracks a second", "chosen on cold_val (first seed)"]
-    return "## Time, and what was chosen\n\n" + markdown_table(columns, rows)
+    said = "Seconds and rates are means over the seeds; the rate is that of the reported split's tracks in one call."
+    return f"## Time, and what was chosen\n\n{said}\n\n" + markdown_table(columns, rows)
 
 
 def _checks(result: Result) -> str:
@@ -154,11 +190,13 @@ def _checks(result: Result) -> str:
             check["name"],
             "-" if check["measured"] is None else f"{check['measured']:.4g}",
             f"{check['bound']:.4g}",
-            "yes" if check["holds"] else "no",
+            "holds" if check["holds"] else "does not hold",
         ]
         for check in result["checks"]
     ]
-    return "## Checks\n\n" + markdown_table(["promise", "measured", "bound", "holds"], rows)
+    held = sum(check["holds"] for check in result["checks"])
+    said = f"{held} of {len(rows)} promises hold in this run."
+    return f"## Checks\n\n{said}\n\n" + markdown_table(["promise", "measured", "bound", "in this run"], rows)
 
 
 def _metric(name: str) -> str:

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from jobs.errors import EvaluationError
+from jobs.evaluation.ablation import Ablation
+from jobs.evaluation.baselines import BASELINES
 from jobs.evaluation.benchmark_folder import VALIDATION, Benchmark, ColdSplit, read_benchmark
 from jobs.evaluation.bootstrap import differences, mean_intervals, resampled_means
 from jobs.evaluation.context import Context, Result, Run, Section
+from jobs.evaluation.machine import machine
 from jobs.evaluation.methods import Fitted, Method, placed
 from jobs.evaluation.protocol import METRICS, PerUser, per_user, slices
-from jobs.evaluation.registry import BASELINES, SECTIONS, methods_named
+from jobs.evaluation.registry import SECTIONS, methods_named
 from jobs.progress import OnProgress, Progress, silent
 
 
@@ -25,7 +28,9 @@ def evaluate(
     seeds: int = 3,
     methods: Sequence[str] | None = None,
     *,
+    ablation: bool = False,
     report_to: Path | None = None,
+    command: str = "",
     on_progress: OnProgress = silent,
 ) -> Result:
     """Evaluate methods on a benchmark folder.
@@ -42,15 +47,20 @@ def evaluate(
         Fit each method with the seeds 0 to ``seeds - 1``; those that depend on no chance once.
     methods : sequence of str, optional
         Names of `registry.METHODS`; all of them where None.
+    ablation : bool
+        Whether to fit `anacrusis` again and again, each time without one of its parts; judged by ``cold_val``.
     report_to : Path, optional
         A folder to write ``transfer.md`` and its plots into; made where it is not there.
+    command : str
+        What a person typed, for the report.
     on_progress : callable
         Told after each fit and each section.
 
     Returns
     -------
     dict
-        As JSON has it: ``folder, split, seeds, factors, methods, differences, timing, chosen, sections, checks``.
+        As JSON has it: ``folder, split, seeds, factors, methods, differences, timing, chosen, sections, checks``, and
+        ``command``, ``machine`` (`jobs.evaluation.machine`) and ``took_s``.
         ``methods[NAME][SLICE]`` holds ``recall@20`` and ``ndcg@20`` (``mean, low, high``; 95 % over users of the mean
         over seeds) and ``users``. ``differences[SLICE][METRIC]`` holds the strongest baseline as ``reference`` and,
         under ``methods``, each method's ``absolute`` and ``relative`` difference from it, paired by user.
@@ -60,13 +70,19 @@ def evaluate(
     BenchmarkError
         When the folder cannot be taken.
     EvaluationError
-        When the split, a method or the number of seeds is none.
+        When the split, a method or the number of seeds is none, or parts are to be taken from what is not evaluated.
     ExtraMissingError
         When plots are asked for, or factors have to be trained, without the extra ``evaluate``.
     """
     chosen_methods = methods_named(methods)
     if seeds < 1:
         raise EvaluationError(f"The number of seeds is {seeds}; give at least 1.", field="seeds")
+    if ablation and all(method.name != "anacrusis" for method in chosen_methods):
+        raise EvaluationError(
+            "Parts are taken away from anacrusis, which is not among the methods; name it, or leave ablation out.",
+            field="ablation",
+        )
+    begun = time.perf_counter()
     if report_to is not None:
         from jobs.evaluation.report import require_plots
 
@@ -78,9 +94,10 @@ def evaluate(
         )
     context = fit_and_judge(benchmark, benchmark.splits[split], chosen_methods, range(seeds), on_progress=on_progress)
     result = summary(context)
-    measured = _sections(context, SECTIONS, on_progress)
+    measured = _sections(context, (*SECTIONS, Ablation(on_progress)) if ablation else SECTIONS, on_progress)
     result["sections"] = {section.name: found for section, found in measured}
     result["checks"] = [check.as_dict() for section, found in measured for check in section.checks(found)]
+    result |= {"command": command, "machine": machine(), "took_s": time.perf_counter() - begun}
     if report_to is not None:
         from jobs.evaluation.report import write_report
 
@@ -203,4 +220,5 @@ def _sections(context: Context, sections: Sequence[Section], on_progress: OnProg
         found = section.measure(context)
         if found:
             measured.append((section, found))
+    on_progress(Progress("sections", len(sections), len(sections)))
     return measured

@@ -1,4 +1,4 @@
-"""The small benchmark folder, written and read once."""
+"""The small benchmark folder, written and read once; and methods fitted on it in a hurry, for the sections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from small_benchmark import write_folder
 
+from artist_transfer import FitOptions, RankingOptions
+from jobs.evaluation.acarec import Acarec
 from jobs.evaluation.benchmark_folder import Benchmark, read_benchmark
+from jobs.evaluation.context import Context
+from jobs.evaluation.ours import Anacrusis
+from jobs.evaluation.registry import methods_named
+from jobs.evaluation.run import fit_and_judge
+
+SIMPLE = ["popularity", "content_ridge", "artist_mean"]
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +26,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def benchmark(folder: Path) -> Benchmark:
     return read_benchmark(folder)
+
+
+@pytest.fixture(scope="session")
+def fitted(benchmark: Benchmark) -> Context:
+    """Simple methods, a hasty ACARec, and `anacrusis` of few steps with two seeds."""
+    hasty = FitOptions(method="ranking", ranking=RankingOptions(steps=20, members=1))
+    methods = [*methods_named(SIMPLE), Acarec(options=FitOptions(max_epochs=3)), Anacrusis(options=hasty)]
+    return fit_and_judge(benchmark, benchmark.splits["cold_test"], methods, [0, 1])
+
+
+@pytest.fixture(scope="session")
+def simple(benchmark: Benchmark) -> Context:
+    """Without anything that learns a network."""
+    return fit_and_judge(benchmark, benchmark.splits["cold_test"], methods_named(SIMPLE), [0])

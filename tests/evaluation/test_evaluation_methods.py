@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jobs.errors import EvaluationError
+from jobs.evaluation.baselines import BASELINES, CONTENT_ONLY
 from jobs.evaluation.benchmark_folder import VALIDATION
 from jobs.evaluation.methods import Method, Projector, Scorer, ValJudge, placed
 from jobs.evaluation.protocol import per_user, slices
-from jobs.evaluation.registry import BASELINES, CONTENT_ONLY, METHODS, methods_named
+from jobs.evaluation.registry import METHODS, methods_named
 
 
 @pytest.fixture(scope="module")

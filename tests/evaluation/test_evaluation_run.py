@@ -18,8 +18,10 @@ from jobs.evaluation import run
 from jobs.evaluation.baselines.artist_mean import ArtistMean
 from jobs.evaluation.context import Check, Context
 from jobs.evaluation.methods import ValJudge
-from jobs.evaluation.protocol import MAIN_SLICES, METRICS
+from jobs.evaluation.protocol import MAIN_SLICES, METRICS, slices
+from jobs.evaluation.registry import METHODS
 from jobs.evaluation.run import evaluate
+from jobs.evaluation.wording import METHODS_IN_WORDS, SLICES_IN_WORDS
 
 QUICK = ["popularity", "content_ridge", "artist_mean"]
 
@@ -149,7 +151,14 @@ def test_the_page_and_its_plots(folder: Path, tmp_path: Path, result):
         assert re.search(rf"^\| {name} \| {figures['mean']:.4f} \[", page, re.MULTILINE)
     for plot in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page):
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in tmp_path.iterdir()} == {"transfer.md", "methods.png", "differences.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "transfer.md",
+        "methods.png",
+        "differences.png",
+        "warming.png",
+    }
+    assert result["machine"]["libraries"]["torch"] in page
+    assert str(folder.parent) not in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert all("nan" not in row for row in rows)
 
@@ -218,3 +227,26 @@ def test_the_command_refuses(folder: Path, tmp_path: Path, capsys, monkeypatch):
         code, _, err = command("evaluate", *arguments, capsys=capsys, monkeypatch=monkeypatch)
         assert (code, said in err) == (2, True), err
     assert CliRunner().invoke(cli.app, ["evaluate", str(folder), "--seeds", "0"]).exit_code == 2
+
+
+def test_the_page_says_which_command_wrote_it(folder: Path, tmp_path: Path, capsys, monkeypatch):
+    code, _, _ = command(
+        *("evaluate", folder, "--seeds", 1, "--methods", "artist_mean, popularity", "--report", tmp_path / "page"),
+        capsys=capsys,
+        monkeypatch=monkeypatch,
+    )
+    assert code == 0
+    page = (tmp_path / "page" / "transfer.md").read_text(encoding="utf-8")
+    typed = "anacrusis evaluate small --split cold_test --seeds 1 --methods 'artist_mean, popularity' --report page"
+    assert f"```bash\n{typed}\n```" in page
+    assert str(tmp_path) not in page
+
+
+def test_parts_are_taken_from_what_is_evaluated(folder: Path):
+    with pytest.raises(EvaluationError, match="Parts are taken away from anacrusis"):
+        evaluate(folder, methods=["artist_mean"], ablation=True)
+
+
+def test_every_method_and_slice_is_explained(benchmark):
+    assert set(METHODS_IN_WORDS) == {method.name for method in METHODS}
+    assert set(SLICES_IN_WORDS) == set(slices(benchmark, benchmark.splits["cold_test"]))

@@ -1,0 +1,201 @@
+"""The section on the parts of our own transfer: what each of them gives, by fitting without it.
+
+It is an aid to choosing, and so it looks at ``cold_val`` alone, whatever split is reported.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artist_transfer import Catalogue, Interactions, fit
+from artist_transfer.model import FittedModel
+from jobs.evaluation.baselines.catalogue_means import Tracks, primary_only, undated
+from jobs.evaluation.benchmark_folder import VALIDATION, Benchmark, FloatArray
+from jobs.evaluation.bootstrap import differences, mean_intervals, resampled_means
+from jobs.evaluation.context import Check, Context, Result
+from jobs.evaluation.ours import FittedAnacrusis
+from jobs.evaluation.plots import bars, drawing
+from jobs.evaluation.protocol import per_user, slices
+from jobs.evaluation.report import markdown_table
+from jobs.progress import OnProgress, Progress, silent
+
+SLICES = ("overall", "discovery", "exploit", "without_catalogue_content")
+FULL = "full model"
+PLOT = "ablation.png"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is taken away, or made otherwise.
+
+    Attributes
+    ----------
+    name : str
+        What is otherwise, in words.
+    options : mapping
+        Of `artist_transfer.RankingOptions`, other than the full model's.
+    listeners : bool
+        Whether the fit is told who listened to what.
+    without : str
+        What tracks are told nothing of: "content", "dates", "listens" or "further credits"; empty for nothing.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    listeners: bool = True
+    without: str = ""
+
+
+PARTS = (
+    Part("squared error instead of ranking", {"loss": "squared"}),
+    Part("without listeners: tracks stand for them", listeners=False),
+    Part("no weight on discovery", {"discovery_weight": 0.0}),
+    Part("weight 1 on discovery", {"discovery_weight": 1.0}),
+    Part("no catalogue dropout", {"artist_dropout": 0.0}),
+    Part("5 catalogue tracks in training", {"catalogue_sample": 5}),
+    Part("one head", {"heads": 1}),
+    Part("uniform attention", {"frozen": ("query", "role_bias")}),
+    Part("no gain", {"frozen": ("gain",)}),
+    Part("no residual", {"frozen": ("residual",)}),
+    Part("1 network", {"members": 1}),
+    Part("3 networks", {"members": 3}),
+    Part("no content", without="content"),
+    Part("no dates", without="dates"),
+    Part("no listens", without="listens"),
+    Part("primary credits alone", without="further credits"),
+)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Fits the transfer once for each part, seed 0, and judges by ``cold_val``.
+
+    Attributes
+    ----------
+    on_progress : callable
+        Told before each fit.
+    parts : tuple of Part
+        Those that leave the full model as it is are skipped.
+    """
+
+    on_progress: OnProgress = silent
+    parts: tuple[Part, ...] = PARTS
+    name: str = "ablation"
+
+    def measure(self, context: Context) -> Result:
+        """Fit and judge; the full model is the evaluated one."""
+        run = context.runs["anacrusis"][0] if "anacrusis" in context.runs else None
+        if run is None or not isinstance(run.fitted, FittedAnacrusis) or not isinstance(run.fitted.model, FittedModel):
+            return {}
+        options = run.fitted.model.facts.options
+        parts = [
+            part
+            for part in self.parts
+            if not part.options or replace(options.ranking, **part.options) != options.ranking
+        ]
+        placed = {FULL: run.fitted.project(context.benchmark.splits[VALIDATION].tracks)}
+        fit_s = {FULL: run.fit_s}
+        for done, part in enumerate(parts):
+            self.on_progress(Progress("ablation", done, len(parts), part.name))
+            begun = time.perf_counter()
+            benchmark = _without(context.benchmark, part.without)
+            model = fit(
+                benchmark.warm,
+                replace(options, ranking=replace(options.ranking, **part.options)),
+                interactions=Interactions(benchmark.users, benchmark.warm_entries) if part.listeners else None,
+            )
+            fit_s[part.name] = time.perf_counter() - begun
+            validation = benchmark.splits[VALIDATION].tracks
+            placed[part.name] = model.project(validation, Catalogue(benchmark.warm)).vectors
+        self.on_progress(Progress("ablation", len(parts), len(parts)))
+        figures = _judged(context.benchmark, placed)
+        return {
+            "split": VALIDATION,
+            "parts": {name: {"fit_s": fit_s[name], "slices": found} for name, found in figures.items()},
+        }
+
+    def markdown(self, result: Result) -> str:
+        """Write the table and name the figure."""
+        rows = [
+            [name, *(_cell(found["slices"][one]) for one in SLICES), f"{found['fit_s']:.0f}"]
+            for name, found in result["parts"].items()
+        ]
+        return "\n\n".join(
+            [
+                "## What each part gives",
+                f"NDCG@20 of `anacrusis` on `{result['split']}`, fitted once for each line with seed 0, one thing "
+                "changed at a time; in brackets the relative difference from the full model. This table is an aid to "
+                f"choosing: the full model was chosen on `{result['split']}`, so its lead here is flattered, and no "
+                "other split is looked at.",
+                f"![Relative difference in NDCG@20 from the full model, with 95 % intervals over users]({PLOT})",
+                markdown_table(["model", *(one.replace("_", " ") for one in SLICES), "fit, s"], rows),
+            ]
+        )
+
+    def plots(self, result: Result, folder: Path) -> Sequence[Path]:
+        """Draw the relative differences from the full model."""
+        names = [name for name in result["parts"] if name != FULL]
+        path = folder / PLOT
+        with drawing(path, len(SLICES), width=15, height=1.2 + 0.3 * len(names)) as axes:
+            for axis, one in zip(axes, SLICES, strict=True):
+                bars(axis, names, [result["parts"][name]["slices"][one]["relative"] for name in names], scale=100)
+                axis.axvline(0.0, color="#222222", linewidth=0.8)
+                axis.set_title(one.replace("_", " "))
+                axis.set_xlabel("NDCG@20 against the full model, %")
+                if axis is not axes[0]:
+                    axis.set_yticklabels([])
+        return [path]
+
+    def checks(self, result: Result) -> Sequence[Check]:
+        """Promise nothing: a part that gives nothing may still be kept for its simplicity."""
+        return []
+
+
+def _judged(benchmark: Benchmark, placed: Mapping[str, FloatArray]) -> dict[str, dict[str, Result]]:
+    """Give each model's NDCG@20 by slice, and its relative difference from the full model, paired by user."""
+    every = slices(benchmark, benchmark.splits[VALIDATION])
+    cut = [every[one] for one in SLICES]
+    found = {name: per_user(vectors, benchmark.users, cut) for name, vectors in placed.items()}
+    judged: dict[str, dict[str, Result]] = {name: {} for name in placed}
+    for one in SLICES:
+        values = np.stack([by_slice[one].ndcg for by_slice in found.values()], axis=1)
+        resampled = resampled_means(values)
+        full = list(placed).index(FULL)
+        for place, (name, figure) in enumerate(zip(placed, mean_intervals(values, resampled), strict=True)):
+            _, relative = differences(values, resampled, place, full)
+            judged[name][one] = {"ndcg@20": figure.as_dict(), "relative": relative.as_dict()}
+    return judged
+
+
+def _without(benchmark: Benchmark, what: str) -> Benchmark:
+    """Make a benchmark whose tracks are told less of; the slices are to be cut from the whole one."""
+    if not what:
+        return benchmark
+    validation = benchmark.splits[VALIDATION]
+    warm, cold = _told_less(benchmark.warm, what), _told_less(validation.tracks, what)
+    if what == "listens":
+        warm = replace(warm, popularity=np.full_like(warm.popularity, np.nan))
+    return replace(benchmark, warm=warm, splits={VALIDATION: replace(validation, tracks=cold)})
+
+
+def _told_less(tracks: Tracks, what: str) -> Tracks:
+    if what == "content":
+        return replace(tracks, content=np.full_like(tracks.content, np.nan))
+    if what == "dates":
+        return undated(tracks)
+    if what == "further credits":
+        return replace(tracks, credits=primary_only(tracks.credits))
+    return tracks
+
+
+def _cell(found: Result) -> str:
+    mean, relative = found["ndcg@20"]["mean"], found["relative"]["mean"]
+    if mean is None:
+        return "-"
+    return f"{mean:.4f}" if relative is None else f"{mean:.4f} ({relative:+.1%})"

@@ -1,0 +1,88 @@
+"""Every part of the ablation changes something, and is judged by cold_val."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artist_transfer import NO_DATE, RankingOptions
+from jobs.evaluation import ablation
+from jobs.evaluation.ablation import FULL, PARTS, SLICES, Ablation, Part
+from jobs.evaluation.context import Context
+from jobs.progress import Progress
+
+
+def test_every_part_is_another_model():
+    default = RankingOptions()
+    for part in PARTS:
+        changed = replace(default, **part.options)  # checks names and values
+        assert (changed != default) + (not part.listeners) + bool(part.without) <= 1
+    assert len({part.name for part in PARTS}) == len(PARTS)
+    assert {part.without for part in PARTS} == {"", "content", "dates", "listens", "further credits"}
+
+
+def test_what_is_taken_away_is_gone(fitted: Context):
+    benchmark = fitted.benchmark
+    both = {}
+    for what in ("content", "dates", "listens", "further credits"):
+        less = ablation._without(benchmark, what)
+        both[what] = (less.warm, less.splits["cold_val"].tracks)
+    assert all(np.isnan(tracks.content).all() for tracks in both["content"])
+    assert all((tracks.release_day == NO_DATE).all() for tracks in both["dates"])
+    assert np.isnan(both["listens"][0].popularity).all()
+    assert all((np.diff(tracks.credits.indptr) == 1).all() for tracks in both["further credits"])
+    assert list(ablation._without(benchmark, "content").splits) == ["cold_val"]
+
+
+def test_the_section_fits_judges_writes_and_draws(fitted: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[Progress] = []
+    real, given = ablation.fit, []
+
+    def watched(warm, options, *, interactions):
+        given.append((options.ranking, interactions is not None, warm.content_known.any()))
+        return real(warm, options, interactions=interactions)
+
+    monkeypatch.setattr(ablation, "fit", watched)
+    parts = (
+        Part("no gain", {"frozen": ("gain",)}),
+        Part("20 steps", {"steps": 20}),  # as the full model
+        Part("without listeners", listeners=False),
+        Part("no content", without="content"),
+        Part("no listens", without="listens"),
+    )
+    section = Ablation(told.append, parts)
+    found = section.measure(fitted)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert list(found["parts"]) == [FULL, "no gain", "without listeners", "no content", "no listens"]
+    assert [(one[0].frozen, *one[1:]) for one in given] == [
+        (("gain",), True, True),
+        ((), False, True),
+        ((), True, False),
+        ((), True, True),
+    ]
+    assert found["split"] == "cold_val"
+    full = found["parts"][FULL]["slices"]
+    judged = fitted.runs["anacrusis"][0].fitted.project(fitted.benchmark.splits["cold_val"].tracks)
+    from jobs.evaluation.methods import ValJudge
+
+    assert full["overall"]["ndcg@20"]["mean"] == pytest.approx(ValJudge(fitted.benchmark).ndcg(judged))
+    assert full["overall"]["relative"]["mean"] == 0.0
+    for one in found["parts"].values():
+        assert set(one["slices"]) == set(SLICES)
+    deaf = found["parts"]["no content"]["slices"]["without_catalogue_content"]
+    assert deaf["ndcg@20"]["mean"] < full["without_catalogue_content"]["ndcg@20"]["mean"]
+    assert [one.detail for one in told] == ["no gain", "without listeners", "no content", "no listens", ""]
+    page = section.markdown(found)
+    assert "`cold_val`" in page
+    (plot,) = section.plots(found, tmp_path)
+    assert plot.name in page
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert section.checks(found) == []
+
+
+def test_without_our_method_there_is_nothing_to_take_away(simple: Context):
+    assert Ablation().measure(simple) == {}
