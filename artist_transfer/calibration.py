@@ -59,7 +59,7 @@ class Calibration:
         parts = np.array_split(order, max(1, order.size // _STEP))
         # Where scores are the same, so is the answer: those steps are one.
         knots, step = np.unique(np.array([score[part].mean() for part in parts]), return_inverse=True)
-        size = np.bincount(step, [part.size for part in parts])
+        size = np.bincount(step, [part.size for part in parts]).astype(np.float64)
         mean = np.bincount(step, [cosine[part].sum() for part in parts]) / size
         levels = _monotone(mean, size)
         return cls(weights, knots.astype(np.float32), np.clip(levels, 0.0, 1.0).astype(np.float32))

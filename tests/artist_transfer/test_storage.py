@@ -1,9 +1,11 @@
 import datetime
+import hashlib
 import json
 import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from artist_transfer import Catalogue, FitOptions, ModelFileError, TransferInputError, fit, load_model, save_model
 from artist_transfer.storage import FORMAT_VERSION
@@ -145,11 +147,51 @@ def test_a_manifest_that_does_not_fit(folder, changes):
 
 
 def test_weights_that_are_no_safetensors_but_hash_right(folder):
-    import hashlib
-
     (folder / "model.safetensors").write_bytes(b"not at all")
     edit(folder, weights_sha256=hashlib.sha256(b"not at all").hexdigest())
     refused(folder, "MODEL_DAMAGED", "safetensors")
+
+
+def rewrite(folder, tensors, **ranking):
+    """Weights and options that hash right but are not those of the model."""
+    content = save(tensors)
+    (folder / "model.safetensors").write_bytes(content)
+    options = json.loads((folder / "manifest.json").read_text())["options"]
+    options["ranking"] |= ranking
+    edit(folder, weights_sha256=hashlib.sha256(content).hexdigest(), options=options)
+
+
+def test_each_tensor_is_needed(folder, model):
+    for name in model.tensors():
+        rewrite(folder, {other: value for other, value in model.tensors().items() if other != name})
+        refused(folder, "MODEL_DAMAGED", "expected", "found")
+
+
+def test_no_tensor_of_another_shape_is_taken(folder, model):
+    for name, value in model.tensors().items():
+        rewrite(folder, model.tensors() | {name: np.zeros((*value.shape, 2), dtype=value.dtype)})
+        refused(folder, "MODEL_DAMAGED", "expected", "found")
+
+
+@pytest.mark.parametrize(
+    "ranking",
+    [
+        {"members": 1},
+        {"members": 3},
+        {"members": 1.5},
+        {"hidden": 9},
+        {"hidden": 10**6},
+        {"heads": 1},
+        {"frozen": "gain"},
+        {"depth": 2},
+    ],
+    ids=str,
+)
+def test_networks_of_another_kind(world, tmp_path, ranking):
+    model = fit(world, options("ranking"))
+    save_model(model, tmp_path / "m")
+    rewrite(tmp_path / "m", model.tensors(), **ranking)
+    refused(tmp_path / "m", "MODEL_DAMAGED", "expected", "found")
 
 
 def test_a_device_that_is_not_here(folder, model):
