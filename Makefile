@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := pip install --constraint constraints.txt
 HOME_TO_KEEP ?=
+FOLDER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format proto bench clean
+.PHONY: help install demo test test-all check format proto bench results clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +49,11 @@ proto: install  ## Generate grpc_service/pb from proto/
 bench: install  ## Measure the encoder on the bundled music, and its agreement with the original network
 	$(BIN)/anacrusis bench encode
 	$(BIN)/python -m encoders.parity tests/golden/musicnn_battle_15s.npz
+
+results: install  ## Evaluate the transfer on a benchmark folder, and write the page and the figures: make results FOLDER=...
+	@test -n "$(FOLDER)" || { echo "Name a benchmark folder with: make results FOLDER=/path/to/folder"; exit 2; }
+	$(BIN)/anacrusis evaluate $(FOLDER) --ablation --report docs/results --json benchmarks/results/transfer.json
+	$(BIN)/python -m benchmarks.readme_results
 
 clean:  ## Remove .venv/ and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -87,12 +87,48 @@ def leave_one_out() -> str:
     return _table(("method", "overlap@10", "standard error", "tracks"), rows) + f"\n\n{result['why']}"
 
 
+def transfer() -> str:
+    """Tell how well each method places cold tracks; nothing before `make results` has measured it."""
+    if not (RESULTS / "transfer.json").exists():
+        return ""
+    result = _read("transfer")
+    columns = {
+        "overall": "overall",
+        "discovery": "discovery",
+        "exploit": "exploit",
+        "without_catalogue_content": "without catalogue, content known",
+    }
+    rows = [
+        (
+            f"`{name}`",
+            *(_mean(found[one]["ndcg@20"]) for one in columns),
+            _mean(found["overall"]["recall@20"]),
+            f"{result['timing'][name]['fit_s']:.0f}",
+        )
+        for name, found in result["methods"].items()
+    ]
+    users = next(iter(result["methods"].values()))["overall"]["users"]
+    held = sum(check["holds"] for check in result["checks"])
+    return (
+        f"NDCG@20 by slice, and Recall@20, on the split `{result['split']}` of the folder `{result['folder']}`, "
+        f"{users:,} users, mean over {len(result['seeds'])} seeds:\n\n"
+        + _table(("method", *columns.values(), "Recall@20 overall", "fit, s"), rows)
+        + f"\n\nIntervals, other slices, confidence, popularity, warming up, explanations, and which of the "
+        f"{len(result['checks'])} promises hold ({held} do): [docs/results/transfer.md](docs/results/transfer.md)."
+    )
+
+
+def _mean(found: dict[str, float | None]) -> str:
+    return "-" if found["mean"] is None else f"{found['mean']:.3f}"
+
+
 BLOCKS = {
     "demo output": demo_output,
     "parity": parity,
     "bench encode": bench_encode,
     "ingest 336": ingest,
     "leave one out": leave_one_out,
+    "transfer": transfer,
 }
 
 

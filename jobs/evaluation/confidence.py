@@ -112,7 +112,7 @@ class Confidence:
                 "is placed better.",
                 f"![Confidence against the cosine that came out, ten bins, with 95 % intervals]({PLOT})",
                 markdown_table(
-                    ["hidden tracks", "tracks", "confidence", "cosine", "expected calibration error", "Spearman"],
+                    ["group", "tracks", "confidence", "cosine", "expected calibration error", "Spearman"],
                     summary,
                 ),
                 "The ten bins of all hidden tracks, with 95 % bootstrap intervals over tracks:",

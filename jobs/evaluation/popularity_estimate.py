@@ -92,9 +92,9 @@ class PopularityEstimate:
                 f"the {result['tracks']:,} tracks of `{result['split']}` turned out to have. Spearman's correlation "
                 "with the true counts, mean over the seeds, 95 % bootstrap intervals over tracks:",
                 markdown_table(["order of the tracks by", "Spearman"], orders),
-                f"Each estimate has an interval that is to hold {TARGET:.0%} of the tracks; both are in entries:",
+                f"Each estimate has an interval, meant to hold {TARGET * 100:.0f} % of the tracks; all in entries:",
                 markdown_table(
-                    ["tracks", "number", "inside the interval", "median width", "median true count"], intervals
+                    ["group", "tracks", "inside the interval", "median width", "median true count"], intervals
                 ),
                 f"![True counts against the estimate, bins of equal size]({PLOT})",
                 "The estimate stands beside the vector and leaves the ranking alone. A query that wants less of what "
@@ -104,6 +104,8 @@ class PopularityEstimate:
 
     def plots(self, result: Result, folder: Path) -> Sequence[Path]:
         """Draw, bin by bin of the estimate, the true counts and the mean interval; both axes logarithmic."""
+        from matplotlib.ticker import LogLocator
+
         path = folder / PLOT
         bins = result["bins"]
         # One more than the count, so that a track that nobody entered has a place on a logarithmic axis.
@@ -127,6 +129,10 @@ class PopularityEstimate:
             )
             axis.set_xscale("log")
             axis.set_yscale("log")
+            for one in (axis.xaxis, axis.yaxis):
+                one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                one.set_major_formatter("{x:,.0f}")
+                one.set_minor_formatter("")
             axis.set_xlabel("1 + estimated entries")
             axis.set_ylabel("1 + true entries")
             axis.legend(frameon=False)
@@ -146,7 +152,7 @@ class PopularityEstimate:
             )
         checks.append(
             Check.at_most(
-                f"popularity: how far the share of tracks inside the interval is from {TARGET:.0%}",
+                f"popularity: how far the share of tracks inside the interval is from {TARGET}",
                 abs(result["interval"]["all"]["coverage"] - TARGET),
                 MOST_OFF,
             )

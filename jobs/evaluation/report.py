@@ -13,6 +13,7 @@ from jobs.evaluation.protocol import MAIN_SLICES, METRICS
 from jobs.evaluation.wording import METHODS_IN_WORDS, SLICES_IN_WORDS
 
 PAGE = "transfer.md"
+OURS = "anacrusis"
 
 
 def require_plots() -> None:
@@ -96,15 +97,42 @@ def _head(result: Result) -> str:
     if result["command"]:
         parts.append(f"```bash\n{result['command']}\n```")
     parts.append(
-        f"It took {result['took_s'] / 60:.0f} minutes on {_device(machine)}, {machine['system']}, with Python "
+        f"It took {_duration(result['took_s'])} on {_device(machine)}, {machine['system']}, with Python "
         f"{machine['python']}, {libraries}. Every figure on this page was written by that run."
     )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _in_short(result)])
+
+
+def _in_short(result: Result) -> str:
+    """Say in a few sentences how far our own transfer came; nothing where it was not evaluated."""
+    if OURS not in result["methods"]:
+        return ""
+    said = []
+    for one in ("overall", "discovery"):
+        compared = result["differences"][one]["ndcg@20"]
+        if OURS in compared["methods"]:
+            said.append(
+                f"NDCG@20 {_where(one)} {figure(result['methods'][OURS][one]['ndcg@20'])}, "
+                f"{percentage(compared['methods'][OURS]['relative'])} from `{compared['reference']}`, the strongest "
+                "baseline there"
+            )
+    held = sum(check["holds"] for check in result["checks"])
+    promises = f"{held} of the {len(result['checks'])} promises [below](#checks) hold." if result["checks"] else ""
+    return f"In short: `{OURS}`, the transfer of this project, reaches {'; '.join(said)}. {promises}" if said else ""
+
+
+def _where(slice_name: str) -> str:
+    return slice_name if slice_name == "overall" else f"on {slice_name}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _device(machine: Result) -> str:
     cpus = f"{machine['cpus']} CPU core{'s' if machine['cpus'] != 1 else ''}"
-    return f"{cpus} ({machine['threads']} threads)" if machine["device"] == "CPU" else f"{machine['device']}, {cpus}"
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
+    return f"{cpus} ({threads})" if machine["device"] == "CPU" else f"{machine['device']}, {cpus}"
 
 
 def _main_tables(result: Result) -> str:
@@ -173,7 +201,7 @@ def _timing(result: Result) -> str:
             name,
             f"{found['fit_s']:.1f}",
             f"{found['projected_per_s']:,.0f}",
-            "; ".join(f"{key} {_chosen(value)}" for key, value in result["chosen"][name][0].items()),
+            "; ".join(f"{key} {_chosen(value)}" for key, value in result["chosen"][name][0].items()) or "nothing",
         ]
         for name, found in result["timing"].items()
     ]
