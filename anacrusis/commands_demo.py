@@ -80,16 +80,16 @@ def _prepare(
     with shared(context).open_engine(home, create=True) as engine:
         heard = ingest_manifest(engine, Manifest(warm, list(range(1, len(warm) + 1)), []), on_progress=on_progress)
         import_space(engine, SPACE_ID, factors, metric="cosine", source="the playlists of the scenarios")
-        model, _, fit_s = train_space(engine, SPACE_ID, seed=seed, on_progress=on_progress)
+        trained = train_space(engine, SPACE_ID, seed=seed, on_progress=on_progress)
         published = engine.refresh(space_id=SPACE_ID, on_progress=on_progress)
     return {
         "tracks_heard": len(heard.outcomes),
         "audio_s": heard.audio_s,
         "ingest_s": heard.wall_s,
         "stage_s": heard.stage_s,
-        "fit_s": fit_s,
-        "method": model.method,
-        "why": model.why,
+        "fit_s": trained.seconds,
+        "method": trained.model.method,
+        "why": trained.model.why,
         "snapshot_id": published.snapshot_id,
     }
 

@@ -129,9 +129,21 @@ def train(
     context: typer.Context,
     space_id: Annotated[str, typer.Option("--space", help="Which space (default: the newest one).")] = "",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes the fit.")] = 0,
-    max_epochs: Annotated[int, typer.Option(min=1, help="Longest fit.")] = 500,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before the fit stops.")] = 15,
-    method: Annotated[str, typer.Option(help="auto (the better on held-out tracks), acarec, or artist_mean.")] = "auto",
+    max_epochs: Annotated[int, typer.Option(min=1, help="Longest fit of acarec.")] = 500,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before a fit of acarec stops.")] = 15,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="auto (ranking or artist_mean, the better on held-out tracks), ranking, acarec, or artist_mean."
+        ),
+    ] = "auto",
+    interactions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who listened to what: .parquet, .csv or .jsonl with user_id (or playlist_id) and track_id. With it "
+            "the ranking transfer learns to be found by these listeners, whose vectors `space import --users` brought."
+        ),
+    ] = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -139,15 +151,17 @@ def train(
     from jobs.train import train_space
 
     with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
-        model, folder, seconds = train_space(
+        done = train_space(
             engine,
             space_id,
             seed=seed,
             max_epochs=max_epochs,
             patience=patience,
             method=method,
+            interactions=interactions,
             on_progress=on_progress,
         )
+    model = done.model
     result: dict[str, Any] = {
         "model_id": model.model_id,
         "method": model.method,
@@ -155,8 +169,9 @@ def train(
         "space_id": model.space_id,
         "encoder_id": model.encoder_id,
         "metrics": dict(model.metrics),
-        "folder": str(folder),
-        "seconds": seconds,
+        "interactions": None if done.interactions is None else done.interactions.as_dict(),
+        "folder": str(done.folder),
+        "seconds": done.seconds,
     }
     if not report(json_to, result):
         table(
@@ -165,6 +180,13 @@ def train(
             sorted(model.metrics.items()),
         )
         print(model.why)
+        if done.interactions is not None:
+            read = done.interactions
+            print(
+                f"Of {read.rows} rows {read.entries} different listens by {read.listeners} users were learned from; "
+                f"passed over: {read.unknown_users} of users without a vector, {read.not_warm} of tracks that are not "
+                "warm and heard."
+            )
 
 
 def refresh(

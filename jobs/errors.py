@@ -11,6 +11,7 @@
     ├── FeedbackError           an event's own fields are wrong         FEEDBACK_INVALID
     ├── FeedbackFileError       a file of events cannot be read at all  FEEDBACK_FILE_INVALID
     ├── CollaborativeTrackError feedback on a track that needs none     TRACK_COLLABORATIVE
+    ├── InteractionsError       listens for a training cannot be taken  INTERACTIONS_INVALID
     ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
@@ -95,6 +96,12 @@ class CollaborativeTrackError(JobError):
     """The track has its own collaborative vector: the next training takes its listens into account."""
 
     reason = "TRACK_COLLABORATIVE"
+
+
+class InteractionsError(JobError):
+    """A file of listens is missing, unreadable, or holds nothing that a fit can learn from."""
+
+    reason = "INTERACTIONS_INVALID"
 
 
 class NothingToServeError(JobError):

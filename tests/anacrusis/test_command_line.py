@@ -48,7 +48,8 @@ def test_from_a_manifest_and_factors_to_neighbours(anacrusis: CommandLine, tmp_p
     )
     assert (imported["track_count"], imported["dim"], imported["known_share"]) == (12, DIM, 1.0)
     trained = anacrusis.json("--home", home, "train", "--max-epochs", 2)
-    assert trained["method"] in ("acarec", "artist_mean")
+    assert trained["method"] == "artist_mean"
+    assert trained["interactions"] is None
     published = anacrusis.json("--home", home, "space", "publish", "als-1")
     assert published["tiers"] == {"collaborative": 12, "artist_transfer": 1}
     assert published["model_id"] == trained["model_id"]
@@ -274,6 +275,33 @@ def test_training_says_what_serves_and_why(anacrusis: CommandLine, home: Path) -
     assert anacrusis.json("--home", home, "refresh")["why"] == trained["why"]
     forced = anacrusis.json("--home", home, "train", "--method", "acarec", "--max-epochs", 2, "--seed", 1)
     assert forced["method"] == "acarec"
+    assert "told to use it" in str(forced["why"])
     assert anacrusis("--home", home, "train", "--method", "magic") == 2
+    assert "auto, ranking, acarec or artist_mean" in anacrusis.err
     assert anacrusis("--home", home, "train", "--space", "nowhere") == 2
     assert "SPACE_NOT_FOUND" in anacrusis.err
+
+
+def test_training_learns_from_listeners(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
+    listens = tmp_path / "listens.csv"
+    listens.write_text("user_id,track_id\nlistener,ada-0\nlistener,ben-1\nlistener,nothing\nnobody,ada-0\n")
+    command = ("--home", home, "train", "--interactions", listens)
+    trained = anacrusis.json(*command, "--method", "ranking")
+    assert trained["method"] == "ranking"
+    assert trained["interactions"] == {
+        "rows": 4,
+        "unknown_users": 1,
+        "not_warm": 1,
+        "entries": 2,
+        "listeners": 1,
+        "tracks": 2,
+    }
+    assert anacrusis.json("--home", home, "refresh")["model_id"] == trained["model_id"]
+    assert anacrusis(*command) == 0
+    assert "2 different listens by 1 users" in anacrusis.out.replace("\n", " ")
+    assert anacrusis(*command, "--method", "acarec") == 2
+    assert "learns from no listener" in anacrusis.err
+    listens.write_text("user_id,track_id\nnobody,ada-0\n")
+    assert anacrusis(*command) == 2
+    assert "None of the 1 rows" in anacrusis.err
+    assert "INTERACTIONS_INVALID" in anacrusis.err

@@ -33,6 +33,7 @@ COMMAND_LINE = {
     "EXTRA_MISSING",
     "FACTORS_INVALID",
     "FEEDBACK_FILE_INVALID",
+    "INTERACTIONS_INVALID",
     "MANIFEST_INVALID",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.

@@ -90,7 +90,7 @@ def test_a_damaged_model_keeps_nobody_from_serving(home: Path, caplog: pytest.Lo
     from jobs.train import train_space
 
     with Engine.open(home) as engine:
-        _, folder, _ = train_space(engine, method="artist_mean")
+        folder = train_space(engine, method="artist_mean").folder
     for file in folder.iterdir():
         file.write_bytes(b"damaged")
     with Engine.open(home) as engine:
