@@ -1,5 +1,9 @@
 """Epochs of the network's training: catalogues drawn for all targets at once, and an optimiser step for each batch."""
 
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,12 +19,19 @@ from artist_transfer.scaling import Scaling
 MIN_STEPS = 8
 """Optimiser steps in one epoch at least: small spaces are passed over several times, each time with new samples."""
 
+MIN_SHARE = 256
+"""Targets of a batch that a thread of its own pays for, at least."""
+
 # Separates the samples from the other streams of chance that come from the one seed, see `artist_transfer.training`.
 _SAMPLES = 1
 
 
 class Epochs:
     """Passes over the targets, each with catalogue tracks drawn anew.
+
+    On a CPU torch would split every single operation among its threads, which then wait for each other some hundred
+    times a step (on two busy cores that made a step ten times as slow as on one thread). Here each thread takes a share
+    of the batch from its targets to the gradients, and they meet once a step.
 
     Parameters
     ----------
@@ -51,7 +62,8 @@ class Epochs:
         # The last row is what padding (-1) reads.
         padded = np.concatenate([both, np.zeros_like(both[:1])]).astype(np.float32)
         self._tracks = torch.from_numpy(padded).to(self._device)
-        self._optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
+        self._parameters = list(network.parameters())
+        self._optimiser = torch.optim.Adam(self._parameters, lr=options.learning_rate, fused=True)
         self._rng = np.random.default_rng([options.seed, _SAMPLES])
 
     def run(self) -> float:
@@ -64,19 +76,45 @@ class Epochs:
         targets = torch.from_numpy(self._targets[order]).to(self._device)
         drawn = torch.from_numpy(rows[order]).to(self._device)
         total = torch.zeros((), device=self._device)
-        for begin in range(0, order.size, self._batch_size):
-            target = targets[begin : begin + self._batch_size]
-            total += self._step(target, drawn[begin : begin + self._batch_size]) * target.shape[0]
+        threads = (
+            1 if self._device.type == "cuda" else max(1, min(torch.get_num_threads(), self._batch_size // MIN_SHARE))
+        )
+        with ThreadPoolExecutor(threads) as pool, _one_thread_an_operation():
+            for begin in range(0, order.size, self._batch_size):
+                batch = slice(begin, begin + self._batch_size)
+                total += self._step(targets[batch].chunk(threads), drawn[batch].chunk(threads), pool)
         return float(total) / order.size
 
-    def _step(self, targets: Tensor, rows: Tensor) -> Tensor:
-        """Learn from one batch, `targets` (batch,) and their catalogue tracks (batch, width); return its loss."""
-        split = self._network.content_dim
-        mask = rows >= 0
-        target, tracks = self._tracks[targets], self._tracks[rows]
-        projected, _ = self._network(target[:, :split], self._network.describe(tracks), tracks[..., split:], mask)
-        loss = functional.mse_loss(projected, target[:, split:])
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+    def _step(self, targets: tuple[Tensor, ...], rows: tuple[Tensor, ...], pool: Executor) -> Tensor:
+        """Learn from one batch in shares; return the sum of its targets' errors."""
+        size = sum(share.shape[0] for share in targets)
+        shares = (
+            [self._learn_from(targets[0], rows[0])]
+            if len(targets) == 1
+            else [*pool.map(self._learn_from, targets, rows)]
+        )
+        for place, parameter in enumerate(self._parameters):
+            gradients = [found[place] for _, found in shares]
+            if gradients[0] is not None:
+                parameter.grad = torch.stack(gradients).sum(dim=0) / size
         self._optimiser.step()
-        return loss.detach()
+        return torch.stack([error for error, _ in shares]).sum()
+
+    def _learn_from(self, targets: Tensor, rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Sum the errors of `targets` (n,) with their catalogue tracks (n, width), and the gradients of that sum."""
+        split = self._network.content_dim
+        target, tracks = self._tracks[targets], self._tracks[rows]
+        projected, _ = self._network(target[:, :split], self._network.describe(tracks), tracks[..., split:], rows >= 0)
+        error = functional.mse_loss(projected, target[:, split:]) * targets.shape[0]
+        # A constant added to every score leaves a softmax as it is: that bias has no gradient.
+        return error.detach(), torch.autograd.grad(error, self._parameters, allow_unused=True)
+
+
+@contextmanager
+def _one_thread_an_operation() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
