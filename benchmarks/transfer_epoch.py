@@ -185,9 +185,8 @@ def main() -> None:
     tracks = made() if arguments.folder is None else read(arguments.folder)
     result = measure(tracks, arguments.threads, arguments.rounds)
     for case in result["cases"]:
-        print(
-            f"{case['name']:16} {case['threads']} threads: {case['median_s']:.3f} s, {case['median_cpu_s']:.3f} s of CPU"
-        )
+        seconds = f"{case['median_s']:.3f} s, {case['median_cpu_s']:.3f} s of CPU"
+        print(f"{case['name']:16} {case['threads']} threads: {seconds}")
     print(f"{result['ratio']:.2f} times as fast, promised {PROMISED:g}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
