@@ -124,7 +124,7 @@ class Confidence:
         """Draw the reliability diagrams, side by side."""
         path = folder / PLOT
         groups: Mapping[str, Result] = result["groups"]
-        with drawing(path, len(groups), width=4.2 * len(groups), height=4.2) as axes:
+        with drawing(path, len(groups), width=4.2 * len(groups), height=4.8) as axes:
             for axis, (name, found) in zip(axes, groups.items(), strict=True):
                 predicted = np.array([one["predicted"] for one in found["bins"]])
                 mean, low, high = (
@@ -200,7 +200,9 @@ def reliability(confidence: NDArray[np.floating], cosine: NDArray[np.float64]) -
         ``tracks``, means ``predicted`` and ``realised``, ``expected_calibration_error`` (Naeini et al. 2015, over bins
         of equal count), ``spearman`` (None where all are equally sure) and ``bins``, by ascending confidence.
     """
-    parts = np.array_split(np.argsort(confidence, kind="stable"), min(BINS, confidence.size))
+    # Equally sure tracks are parted at random: the order of a file's rows may tell which ones are popular.
+    order = np.lexsort((np.random.default_rng(0).random(confidence.size), confidence))
+    parts = np.array_split(order, min(BINS, confidence.size))
     bins = []
     for part in parts:
         values = cosine[part][:, None]

@@ -142,7 +142,7 @@ class Deletion:
             axis.set_xticks(range(len(groups)), list(groups))
             axis.set_xlabel("catalogue tracks")
             axis.set_ylabel("1 - cosine after the deletion")
-            axis.legend(frameon=False, title="deleted track")
+            axis.legend(frameon=False, loc="upper right", title="deleted track")
         return [path]
 
     def checks(self, result: Result) -> Sequence[Check]:

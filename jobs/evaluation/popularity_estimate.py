@@ -135,7 +135,7 @@ class PopularityEstimate:
                 one.set_minor_formatter("")
             axis.set_xlabel("1 + estimated entries")
             axis.set_ylabel("1 + true entries")
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, loc="upper left")
         return [path]
 
     def checks(self, result: Result) -> Sequence[Check]:

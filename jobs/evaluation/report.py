@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.errors import ExtraMissingError
+from jobs.evaluation.benchmark_folder import VALIDATION
 from jobs.evaluation.context import Result, Section
 from jobs.evaluation.plots import DIFFERENCES_PLOT, METHODS_PLOT, plot_differences, plot_methods
 from jobs.evaluation.protocol import MAIN_SLICES, METRICS
@@ -83,6 +84,9 @@ def percentage(found: Result) -> str:
 def _head(result: Result) -> str:
     seeds, machine = len(result["seeds"]), result["machine"]
     trained = "" if result["factors"] == "given" else " The collaborative space was trained on the warm entries."
+    chosen_on = ""
+    if result["split"] == VALIDATION:
+        chosen_on = " These are the very tracks that choices were made on, so the figures flatter."
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     parts = [
         "# Where new tracks are placed: methods compared",
@@ -92,7 +96,7 @@ def _head(result: Result) -> str:
         "own, and the list is held against what the user listened to afterwards. Recall@20 is the share of it that "
         "stands in the list; NDCG@20 counts what stands near the top for more, 1 being the best possible list. Both "
         f"are means over users and over {seeds} seed{'s' if seeds != 1 else ''} (one for methods without chance); "
-        f"brackets hold 95 % bootstrap intervals over users.{trained}",
+        f"brackets hold 95 % bootstrap intervals over users.{trained}{chosen_on}",
     ]
     if result["command"]:
         parts.append(f"```bash\n{result['command']}\n```")

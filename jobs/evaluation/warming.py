@@ -130,7 +130,7 @@ class WarmingUp:
             axis.set_xlabel("early listeners of each cold track")
             axis.set_ylabel("NDCG@20")
             axis.set_ylim(bottom=0)
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, loc="lower right")  # "best" warns where it takes long
         return [path]
 
     def checks(self, result: Result) -> Sequence[Check]:

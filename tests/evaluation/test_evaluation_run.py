@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from anacrusis import cli
 from jobs.errors import EvaluationError, ExtraMissingError
-from jobs.evaluation import run
+from jobs.evaluation import report, run
 from jobs.evaluation.baselines.artist_mean import ArtistMean
 from jobs.evaluation.context import Check, Context
+from jobs.evaluation.machine import machine
 from jobs.evaluation.methods import ValJudge
 from jobs.evaluation.protocol import MAIN_SLICES, METRICS, slices
 from jobs.evaluation.registry import METHODS
@@ -237,6 +238,7 @@ def test_the_page_says_which_command_wrote_it(folder: Path, tmp_path: Path, caps
     )
     assert code == 0
     page = (tmp_path / "page" / "transfer.md").read_text(encoding="utf-8")
+    assert "the figures flatter" not in page
     typed = "anacrusis evaluate small --split cold_test --seeds 1 --methods 'artist_mean, popularity' --report page"
     assert f"```bash\n{typed}\n```" in page
     assert str(tmp_path) not in page
@@ -250,3 +252,18 @@ def test_parts_are_taken_from_what_is_evaluated(folder: Path):
 def test_every_method_and_slice_is_explained(benchmark):
     assert set(METHODS_IN_WORDS) == {method.name for method in METHODS}
     assert set(SLICES_IN_WORDS) == set(slices(benchmark, benchmark.splits["cold_test"]))
+
+
+def test_figures_of_the_split_that_was_chosen_on_are_called_flattering(folder: Path, tmp_path: Path):
+    evaluate(folder, "cold_val", 1, ["popularity"], report_to=tmp_path)
+    assert "the figures flatter" in (tmp_path / "transfer.md").read_text(encoding="utf-8")
+
+
+def test_the_page_begins_with_what_was_found(fitted):
+    found = run.summary(fitted) | {"sections": {}, "checks": [], "command": "", "took_s": 3.0}
+    found["machine"] = machine()
+    head = report._head(found)
+    ours = found["methods"]["anacrusis"]["overall"]["ndcg@20"]["mean"]
+    reference = found["differences"]["overall"]["ndcg@20"]["reference"]
+    assert re.search(rf"In short: .*NDCG@20 overall {ours:.4f} .* from `{reference}`", head)
+    assert "It took 3 s" in head
