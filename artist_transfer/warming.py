@@ -77,8 +77,8 @@ class WarmingOptions:
         For a value out of range (``OPTION_OUT_OF_RANGE``).
     """
 
-    ridge: float = 0.1
-    background: float = 13.0
+    ridge: float = 0.07
+    background: float = 9.0
     fade: float = 1.7
     target: float = 3.0
     skip_weight: float = 0.25
