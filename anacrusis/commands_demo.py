@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SPACE_ID = "wesnoth-playlists"
 METHOD_NAMES = {
-    "acarec": "attention network",
+    "acarec": "ACARec network",
     "artist_mean": "artist mean",
     "audio_only": "audio alone",
     "chance": "chance",

@@ -56,9 +56,9 @@ def leave_one_out(
     Returns
     -------
     dict of str to OverlapFigure
-        ``acarec`` (the attention network, even where a fit would not let it serve) and ``artist_mean``, both from
-        audio alone where the artist has nothing else; ``audio_only`` (as if every artist were new); and ``chance``:
-        what k tracks drawn blindly from the n - 1 others find.
+        ``acarec`` (the network of the ACARec paper; the ranking transfer takes too long to be fitted n times) and
+        ``artist_mean``, both from audio alone where the artist has nothing else; ``audio_only`` (as if every artist
+        were new); and ``chance``: what k tracks drawn blindly from the n - 1 others find.
     """
     from dataclasses import replace
 
