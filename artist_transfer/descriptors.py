@@ -19,6 +19,10 @@ _CONSTANT = 1e-6
 _WIDEST = 4.0
 
 
+CONTENT_END = -3
+"""Where a track's descriptors leave its content: behind it stand whether the content is known, day, whether that is."""
+
+
 @dataclass(frozen=True, eq=False)
 class Descriptors:
     """Statistics of the warm tracks, and how tracks are described by them.
@@ -80,8 +84,8 @@ class Descriptors:
         found = np.zeros((content.shape[0], self.width), dtype=np.float32)
         with np.errstate(over="ignore"):  # far out is far out
             standard = (content[known] - self.content_mean) / self.content_spread
-        found[known, :-3] = np.clip(standard, -_WIDEST, _WIDEST)
-        found[:, -3] = known
+        found[known, :CONTENT_END] = np.clip(standard, -_WIDEST, _WIDEST)
+        found[:, CONTENT_END] = known
         days = (release_day[dated].astype(np.float32) - self.day[0]) / self.day[1]
         found[dated, -2] = np.clip(days, -_WIDEST, _WIDEST)
         found[:, -1] = dated

@@ -33,6 +33,13 @@ class RankingOptions:
         Share of the artists whose catalogue is taken away in a step, in [0, 1).
     discovery_weight : float
         Weight of the loss over discoveries, at least 0.
+    soft_share : float
+        Share of the recommender's own scores (softmax over those of the true vectors) in what listeners chose, in
+        [0, 1]; without interactions it is all.
+    squared_weight : float
+        Weight of the squared error to the true vector beside the ranking loss, at least 0.
+    content_noise : float
+        Standard deviation of the noise on standardised content in training, at least 0.
     learning_rate, weight_decay : float
         Of AdamW.
     hidden, heads, dropout
@@ -45,16 +52,19 @@ class RankingOptions:
         Parts of the network that stay at their start, as a comparison: "gain", "residual", "query", "role_bias".
     """
 
-    steps: int = 200
-    members: int = 1
+    steps: int = 240
+    members: int = 3
     candidates: int = 2500
     listeners: int = 1024
     catalogue_sample: int = 16
     catalogue_limit: int = CATALOGUE_LIMIT
     artist_dropout: float = 0.2
-    discovery_weight: float = 0.3
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    discovery_weight: float = 0.05
+    soft_share: float = 0.3
+    squared_weight: float = 0.3
+    content_noise: float = 0.4
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.5
     hidden: int = 256
     heads: int = 4
     dropout: float = 0.2
@@ -79,7 +89,9 @@ class RankingOptions:
         for name in ("artist_dropout", "dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise _out_of_range(name, getattr(self, name), "a share from 0 and below 1")
-        for name in ("discovery_weight", "weight_decay"):
+        if not 0.0 <= self.soft_share <= 1.0:
+            raise _out_of_range("soft_share", self.soft_share, "a share from 0 to 1")
+        for name in ("discovery_weight", "squared_weight", "content_noise", "weight_decay"):
             if not getattr(self, name) >= 0.0:
                 raise _out_of_range(name, getattr(self, name), "a number from 0")
         for name in ("learning_rate", "soft_temperature"):

@@ -61,6 +61,11 @@ class RankingNetwork(nn.Module):
     Parameters
     ----------
     shape : NetworkShape
+
+    Attributes
+    ----------
+    chance : torch.Generator or None
+        What dropout draws from in training; torch's own where None.
     """
 
     def __init__(self, shape: NetworkShape) -> None:
@@ -81,7 +86,7 @@ class RankingNetwork(nn.Module):
             nn.Linear(2 * hidden, dim),
         )
         self.popularity = _mlp(summary, narrow, 3)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.chance: torch.Generator | None = None
         # Training starts from the artist mean: no track or role preferred, no gain, no residual.
         for part in (self.query, self.gain, self.residual, self.popularity):
             for weight in part[-1].parameters():
@@ -158,7 +163,7 @@ class RankingNetwork(nn.Module):
         scores = scores.masked_fill(~mask[:, None], torch.finfo(scores.dtype).min / 2)
         attention = torch.softmax(scores, dim=2) * there[:, None]
         pooled = torch.einsum("bhw,bwd->bhd", attention, known)
-        summary = self.dropout(
+        summary = self._thinned(
             torch.cat(
                 [
                     descriptors,
@@ -179,6 +184,14 @@ class RankingNetwork(nn.Module):
         weights = (gain[..., None] * attention).sum(dim=1) / gain.sum(dim=1, keepdim=True)
         # The estimate of popularity reads the summary and does not shape it.
         return projected, weights, self.popularity(summary.detach())
+
+    def _thinned(self, summary: Tensor) -> Tensor:
+        """Leave some of the summary out in training, by a generator of one's own: members train side by side."""
+        share = self.shape.dropout
+        if not self.training or share == 0.0:
+            return summary
+        kept = torch.rand(summary.shape, generator=self.chance, device=summary.device) >= share
+        return summary * kept / (1.0 - share)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

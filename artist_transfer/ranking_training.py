@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from artist_transfer.catalogue import Catalogue
 from artist_transfer.credits import IntArray
-from artist_transfer.descriptors import Descriptors
+from artist_transfer.descriptors import CONTENT_END, Descriptors
 from artist_transfer.interactions import Interactions
 from artist_transfer.options import RankingOptions
 from artist_transfer.ranking_network import NetworkShape, RankingNetwork
@@ -23,6 +24,9 @@ _QUANTILES = (0.05, 0.5, 0.95)
 
 # Entropy of the generators, so that no two draws of one seed are the same.
 _STEPS, _WEIGHTS = 20, 21
+
+# Layers draw their first weights from torch's own generator, which all threads share.
+_WEIGHTS_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +118,9 @@ def train_ranking(
 
     plus `discovery_weight` times the same over discoveries alone: tracks whose primary artist's catalogue holds nothing
     else that u listened to (then the familiar ones leave the softmax). That is what a recommender does with the
-    projected vectors, where the squared error to the true vector gives every direction the same weight.
+    projected vectors, where the squared error to the true vector gives every direction the same weight. What single
+    users chose is sparse, and a network can learn it by heart; so a share of what is wanted is the softmax over the
+    scores of the true vectors, and the squared error is added with a small weight.
 
     Without interactions the warm tracks stand for listeners, and what they listened to is the softmax over their scores
     of the candidates' true vectors.
@@ -141,9 +147,11 @@ def train_ranking(
     descriptors = Descriptors.of(warm)
     tracks = TrackTensors.of(warm, descriptors, device)
     shape = NetworkShape(descriptors.width, warm.dim, options.hidden, options.heads, options.dropout)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(np.random.default_rng([seed, _WEIGHTS]).integers(2**31)))
+    chance = np.random.default_rng([seed, _WEIGHTS]).integers(2**31, size=2)
+    with _WEIGHTS_LOCK, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(chance[0]))
         network = RankingNetwork(shape).to(device).train()
+    network.chance = torch.Generator(device).manual_seed(int(chance[1]))
     for part in options.frozen:
         getattr(network, part).requires_grad_(False)
     learned = [weight for weight in network.parameters() if weight.requires_grad]
@@ -152,29 +160,31 @@ def train_ranking(
     batches = _Batches(warm, interactions, options, rng, device)
     warm_up = max(1, options.steps // 20)
     known = torch.from_numpy(~np.isnan(warm.popularity)).to(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(rng.integers(2**31)))  # dropout
-        for step in range(1, options.steps + 1):
-            # Linear warm-up, then a cosine down to zero.
-            rate = min(1.0, step / warm_up) * 0.5 * (1.0 + np.cos(np.pi * (step - 1) / options.steps))
-            for group in optimiser.param_groups:
-                group["lr"] = options.learning_rate * rate
-            rows, catalogue, roles = batches.candidates()
-            projected, _, popularity = read(
-                network, tracks, tracks.descriptors[rows], batches.credited[rows], catalogue, roles
-            )
-            true = tracks.collaborative[rows]
-            if options.loss == "squared":
-                loss = functional.mse_loss(projected, true) * warm.dim
-            else:
-                loss = batches.ranking_loss(rows, catalogue, projected, true)
-            if bool(known[rows].any()):
-                loss = loss + _pinball(popularity[known[rows]], tracks.listens[rows][known[rows]])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            if on_step is not None:
-                on_step(step, float(loss.detach()))
+    for step in range(1, options.steps + 1):
+        # Linear warm-up, then a cosine down to zero.
+        rate = min(1.0, step / warm_up) * 0.5 * (1.0 + np.cos(np.pi * (step - 1) / options.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = options.learning_rate * rate
+        rows, catalogue, roles = batches.candidates()
+        projected, _, popularity = read(
+            network,
+            tracks,
+            _noisy(tracks.descriptors[rows], options.content_noise, network.chance),
+            batches.credited[rows],
+            catalogue,
+            roles,
+        )
+        true = tracks.collaborative[rows]
+        loss = functional.mse_loss(projected, true) * warm.dim
+        if options.loss == "ranking":
+            loss = options.squared_weight * loss + batches.ranking_loss(rows, catalogue, projected, true)
+        if bool(known[rows].any()):
+            loss = loss + _pinball(popularity[known[rows]], tracks.listens[rows][known[rows]])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if on_step is not None:
+            on_step(step, float(loss.detach()))
     return network.eval(), descriptors
 
 
@@ -250,6 +260,10 @@ class _Batches:
             return -(wanted * log).sum(dim=1).mean()
         chosen, discovered = self._choices(drawn, rows, catalogue)
         loss = _cross_entropy(scores, chosen)
+        share = self._options.soft_share
+        if share > 0.0:
+            wanted = torch.softmax(listeners @ true.T, dim=1)
+            loss = (1.0 - share) * loss - share * (wanted * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
         if self._options.discovery_weight > 0.0:
             familiar = chosen & ~discovered
             hidden = scores.masked_fill(familiar, torch.finfo(scores.dtype).min / 2)
@@ -285,6 +299,16 @@ class _Batches:
 def credited_besides(indptr: IntArray, device: torch.device) -> Tensor:
     """Count each track's credits besides the first, at least 0; shape (n,), float32."""
     return torch.from_numpy(np.maximum(np.diff(indptr) - 1, 0).astype(np.float32)).to(device)
+
+
+def _noisy(descriptors: Tensor, spread: float, chance: torch.Generator) -> Tensor:
+    """Add noise to the content where it is known, so that a track cannot be told by it alone."""
+    if spread == 0.0:
+        return descriptors
+    noise = torch.zeros_like(descriptors)
+    content = noise[:, :CONTENT_END]
+    content[:] = spread * torch.randn(content.shape, generator=chance, device=noise.device)
+    return descriptors + noise * descriptors[:, CONTENT_END, None]
 
 
 def _cross_entropy(scores: Tensor, chosen: Tensor) -> Tensor:
