@@ -317,6 +317,7 @@ def model_id(facts: ModelFacts, tensors: Mapping[str, npt.NDArray[np.generic]]) 
         facts.space_id,
         facts.encoder_id,
         facts.options.catalogue_limit,
+        facts.options.ranking.length_power,
         asdict(facts.confidence),
     )
     digest.update(repr(rules).encode())

@@ -40,6 +40,9 @@ class RankingOptions:
         Weight of the squared error to the true vector beside the ranking loss, at least 0.
     content_noise : float
         Standard deviation of the noise on standardised content in training, at least 0.
+    length_power : float
+        The length of a projected vector is raised to this power, in (0, 1]: among tracks that were not trained on,
+        lengths as they were learned are too far apart.
     learning_rate, weight_decay : float
         Of AdamW.
     hidden, heads, dropout
@@ -63,6 +66,7 @@ class RankingOptions:
     soft_share: float = 0.3
     squared_weight: float = 0.3
     content_noise: float = 0.4
+    length_power: float = 0.85
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.5
     hidden: int = 256
@@ -94,6 +98,8 @@ class RankingOptions:
         for name in ("discovery_weight", "squared_weight", "content_noise", "weight_decay"):
             if not getattr(self, name) >= 0.0:
                 raise _out_of_range(name, getattr(self, name), "a number from 0")
+        if not 0.0 < self.length_power <= 1.0:
+            raise _out_of_range("length_power", self.length_power, "a number above 0 and up to 1")
         for name in ("learning_rate", "soft_temperature"):
             if not getattr(self, name) > 0.0:
                 raise _out_of_range(name, getattr(self, name), "a number above 0")

@@ -92,7 +92,8 @@ def fit_ranking(
     targets = judged.as_cold()
     selected = catalogue.select(targets, options.catalogue_limit)
     nothing = selected.emptied(np.ones(len(judged), dtype=np.bool_))
-    plain = RankingReader(networks, descriptors)
+    power = options.ranking.length_power
+    plain = RankingReader(networks, descriptors, power)
     vectors, _, quantiles = plain.read(targets, selected, catalogue, options.batch_size)
     alone, _, quantiles_alone = plain.read(targets, nothing, catalogue, options.batch_size)
 
@@ -122,7 +123,7 @@ def fit_ranking(
         else ListenerJudge(interactions.of_tracks(held_out, len(warm)), len(judged))
     )
     return RankingFit(
-        reader=RankingReader(networks, descriptors, scale),
+        reader=RankingReader(networks, descriptors, power, scale),
         calibration=calibration,
         widening=widening,
         ndcg=judge.ndcg(vectors),

@@ -32,13 +32,22 @@ class RankingReader:
         In evaluation mode, of one shape, on one device; their answers are averaged.
     descriptors : Descriptors
         Of their training tracks.
+    length_power : float
+        The lengths of the answers, in the space's unit, are raised to this power.
     scale : float
-        The answers are multiplied by this number, besides the space's unit.
+        The answers are then multiplied by this number, besides the space's unit.
     """
 
-    def __init__(self, networks: Sequence[RankingNetwork], descriptors: Descriptors, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        networks: Sequence[RankingNetwork],
+        descriptors: Descriptors,
+        length_power: float,
+        scale: float = 1.0,
+    ) -> None:
         self.networks = tuple(networks)
         self.descriptors = descriptors
+        self.length_power = length_power
         self.scale = scale
         self._device = next(self.networks[0].parameters()).device
         self._tracks: tuple[Catalogue, TrackTensors] | None = None
@@ -94,6 +103,8 @@ class RankingReader:
             )
             vectors[block], popularity[block] = placed, listens
             weights[_places(selected, block)] = counted[rows >= 0]
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors *= np.where(length > 0.0, length, 1.0) ** np.float32(self.length_power - 1.0)
         return vectors * (self.descriptors.length * np.float32(self.scale)), weights, popularity
 
     def _tensors(self, catalogue: Catalogue) -> TrackTensors:
@@ -168,7 +179,7 @@ class RankingModel(FittedModel):
         return cls(
             facts,
             audio_only,
-            RankingReader(networks, descriptors, scale),
+            RankingReader(networks, descriptors, ranking.length_power, scale),
             Calibration.from_tensors(tensors),
             widening,
         )

@@ -1,12 +1,13 @@
 """The ranking transfer: what it learns from listeners, and what it says of itself."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from artist_transfer import Catalogue, Credits, FitOptions, RankingOptions, TransferInputError, fit
+from artist_transfer import Catalogue, Credits, FitOptions, RankingOptions, TransferInputError, fit, ranking_fit
 from artist_transfer.interactions import Interactions
 from artist_transfer.ranking import ListenerJudge, row_cosine
 from artist_transfer.ranking_fit import _widening
@@ -121,7 +122,7 @@ def test_held_out_tracks_are_neither_candidates_nor_catalogue(world, audience, m
     moved = world.collaborative.copy()
     moved[held_out] *= -3
     unheard = Interactions(audience.users, audience.entries[~np.isin(audience.entries[:, 1], held_out)])
-    options = dataclasses.replace(QUICK, ranking=TINY_RANKING)
+    options = dataclasses.replace(QUICK, ranking=dataclasses.replace(TINY_RANKING, members=1))
     trained = []
 
     def spy(*arguments):
@@ -131,9 +132,22 @@ def test_held_out_tracks_are_neither_candidates_nor_catalogue(world, audience, m
     monkeypatch.setattr(ranking_fit, "train_ranking", spy)
     ranking_fit.fit_ranking(world, audience, held_out, options)
     ranking_fit.fit_ranking(dataclasses.replace(world, collaborative=moved), unheard, held_out, options)
-    (one, _), _, (two, _), _ = trained
+    (one, _), (two, _) = trained
     for left, right in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_members_that_train_side_by_side_come_out_as_one_by_one(world, monkeypatch):
+    options = dataclasses.replace(QUICK, ranking=dataclasses.replace(TINY_RANKING, members=3))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        beside = fit(world, options)
+        assert torch.get_num_threads() == 3
+        monkeypatch.setattr(ranking_fit, "ThreadPoolExecutor", lambda workers: ThreadPoolExecutor(1))
+        assert fit(world, options).model_id == beside.model_id
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_reports_come_every_tenth_step_and_at_the_end(world):
@@ -143,7 +157,7 @@ def test_reports_come_every_tenth_step_and_at_the_end(world):
         dataclasses.replace(QUICK, ranking=RankingOptions(steps=14, members=2, hidden=8)),
         on_epoch=reports.append,
     )
-    assert [report.epoch for report in reports] == [10, 14, 24, 28]
+    assert [report.epoch for report in reports] == [10, 20, 28]
     assert {report.epochs for report in reports} == {28}
     assert all(np.isfinite(report.loss) and report.ndcg is None for report in reports)
 
@@ -194,6 +208,10 @@ def test_tracks_without_any_artist_are_learned_from_too():
         {"artist_dropout": -0.1},
         {"dropout": 1.0},
         {"discovery_weight": -1.0},
+        {"soft_share": 1.1},
+        {"squared_weight": -1.0},
+        {"content_noise": -0.1},
+        {"length_power": 0.0},
         {"weight_decay": float("nan")},
         {"learning_rate": 0.0},
         {"soft_temperature": 0.0},
