@@ -11,7 +11,7 @@ import pytest
 
 from artist_transfer import NO_DATE, RankingOptions
 from jobs.evaluation import ablation
-from jobs.evaluation.ablation import FULL, PARTS, SLICES, Ablation, Part
+from jobs.evaluation.ablation import AVERAGED, FULL, PARTS, SLICES, Ablation, Part
 from jobs.evaluation.context import Context
 from jobs.progress import Progress
 
@@ -57,25 +57,34 @@ def test_the_section_fits_judges_writes_and_draws(fitted: Context, tmp_path: Pat
     section = Ablation(told.append, parts)
     found = section.measure(fitted)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found["parts"]) == [FULL, "no gain", "without listeners", "no content", "no listens"]
+    assert list(found["parts"]) == [AVERAGED, FULL, "no gain", "without listeners", "no content", "no listens"]
+    assert {one[0].members for one in given} == {1}
     assert [(one[0].frozen, *one[1:]) for one in given] == [
+        ((), True, True),
         (("gain",), True, True),
         ((), False, True),
         ((), True, False),
         ((), True, True),
     ]
     assert found["split"] == "cold_val"
-    full = found["parts"][FULL]["slices"]
+    full, averaged = (found["parts"][name]["slices"] for name in (FULL, AVERAGED))
     judged = fitted.runs["anacrusis"][0].fitted.project(fitted.benchmark.splits["cold_val"].tracks)
     from jobs.evaluation.methods import ValJudge
 
-    assert full["overall"]["ndcg@20"]["mean"] == pytest.approx(ValJudge(fitted.benchmark).ndcg(judged))
+    assert averaged["overall"]["ndcg@20"]["mean"] == pytest.approx(ValJudge(fitted.benchmark).ndcg(judged))
     assert full["overall"]["relative"]["mean"] == 0.0
     for one in found["parts"].values():
         assert set(one["slices"]) == set(SLICES)
     deaf = found["parts"]["no content"]["slices"]["without_catalogue_content"]
     assert deaf["ndcg@20"]["mean"] < full["without_catalogue_content"]["ndcg@20"]["mean"]
-    assert [one.detail for one in told] == ["no gain", "without listeners", "no content", "no listens", ""]
+    assert [one.detail for one in told] == [
+        "one network for each part",
+        FULL,
+        "no gain",
+        "without listeners",
+        "no content",
+        "no listens",
+    ]
     page = section.markdown(found)
     assert "`cold_val`" in page
     (plot,) = section.plots(found, tmp_path)
