@@ -174,14 +174,14 @@ def decade_column(path: Path, name: str, column: Any) -> NDArray[np.int32]:
         return np.full(len(column), NO_DATE, dtype=np.int32)
     if not pa.types.is_integer(column.type):
         raise BenchmarkError(f"{path}: the column {name} is of type {column.type}; whole years are needed.")
-    years = np.asarray(column.fill_null(1970).to_numpy()).astype(np.int64)
-    wrong = (years < 1000) | (years > 9999)
+    years = np.asarray(column.fill_null(0).to_numpy())  # 0 fits into every kind of whole number, 1970 does not
+    wrong = known & ((years < 1000) | (years > 9999))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise BenchmarkError(
             f"{path}, row {row + 1}: {name} is {years[row]}; give the first year of a decade, such as 1990, or null."
         )
-    days = (years - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+    days = (years.astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
     return np.where(known, days, NO_DATE).astype(np.int32)
 
 

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from small_benchmark import tables, write_folder
 
+from artist_transfer import NO_DATE
 from jobs.errors import BenchmarkError
 from jobs.evaluation.benchmark_folder import read_benchmark
+from jobs.evaluation.parquet_columns import decade_column
 from jobs.progress import Progress
 
 Tables = dict[str, Any]
@@ -221,3 +223,15 @@ def test_ids_may_be_numbers_and_content_of_fixed_length(benchmark, tmp_path: Pat
     again = read_benchmark(tmp_path)
     np.testing.assert_array_equal(again.warm.content, benchmark.warm.content)
     assert set(again.user_ids) == {one[1:] for one in benchmark.user_ids}
+
+
+@pytest.mark.parametrize("kind", [pa.int16(), pa.uint16(), pa.int64(), pa.uint64()])
+def test_decades_of_any_whole_number_are_days_and_gaps_are_none(kind: pa.DataType):
+    found = decade_column(Path("tracks.parquet"), "decade", pa.array([1970, None, 1980], kind))
+    assert found.tolist() == [0, NO_DATE, 3652]
+
+
+@pytest.mark.parametrize(("kind", "value"), [(pa.int8(), 90), (pa.uint8(), 90), (pa.uint64(), 2**64 - 1)])
+def test_what_is_no_year_is_said_to_be_none_beside_a_gap(kind: pa.DataType, value: int):
+    with pytest.raises(BenchmarkError, match=f"row 2: decade is {value}; give the first year of a decade"):
+        decade_column(Path("tracks.parquet"), "decade", pa.array([None, value], kind))
