@@ -168,7 +168,9 @@ def _read_jsonl(path: Path) -> Sequence[Any]:
             if not line.strip():
                 continue
             try:
-                fields = dict(json.loads(line))
+                fields = json.loads(line)
+                if not isinstance(fields, dict):
+                    raise TypeError("not an object")
                 wanted = wanted or _wanted(path, list(fields))
                 for place, name in zip(ids, wanted, strict=True):
                     place.append(_text(fields.get(name)))

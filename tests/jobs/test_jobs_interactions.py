@@ -111,6 +111,7 @@ def content(path: Path, text: bytes) -> Path:
         ("latin.csv", b"user_id,track_id\n\xff,y\n", "no readable csv file"),
         ("broken.jsonl", b'{"user_id": "x", "track_id": "y"}\n{', "line 2"),
         ("list.jsonl", b'["x", "y"]', "line 1"),
+        ("pairs.jsonl", b'[["user_id", "listener"], ["track_id", "ada-0"]]', "line 1: an object"),
         ("float.jsonl", b'{"user_id": 1.5, "track_id": "y"}', "line 1"),
         ("surrogate.jsonl", b'{"user_id": "\\ud800", "track_id": "y"}', "no readable jsonl file"),
         ("other.jsonl", b'{"user": "x"}', "lacks the columns user_id, track_id; it has user"),
