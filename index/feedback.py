@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,10 @@ STANDINGS = pa.schema(
 FOLDED = "+feedback"
 """What stands behind the model's id of a served vector where listeners have moved what the model projected."""
 
+# Whole years of what clocks show: no time zone carries them out of Python's years, and 1970 is where broken ones stop.
+_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
 _EVENTS_MARK = "+"  # between a record's basis, which is hexadecimal, and a number of events
 
 
@@ -77,7 +81,7 @@ class FeedbackEvent:
     session_position : int, optional
         Place of the track in the listener's session, from 1; None: unknown.
     at : datetime, optional
-        When, with its time zone.
+        When, with its time zone, in the years 1970 to 9998. Kept in UTC, so that 14:00 in Paris is 12:00 in London.
     user_vector : ndarray of float32, shape (dim,), optional
         The listener's vector, for one that the space was imported without.
     space_id : str
@@ -96,6 +100,11 @@ class FeedbackEvent:
     event_id: str = ""
 
     def __post_init__(self) -> None:
+        if self.at is not None and self.at.tzinfo is not None:
+            try:
+                object.__setattr__(self, "at", self.at.astimezone(UTC))
+            except OverflowError:
+                pass  # no such time in UTC: `check_event` refuses it
         if not self.event_id:
             when = self.at.isoformat() if self.at is not None else None
             # JSON keeps the parts apart whatever they hold.
@@ -227,6 +236,7 @@ class FeedbackTables:
         if self._by_track is None:
             return []
         rows = self._by_track.read(columns=[name for name in EVENTS.names if name != "recorded_at"], keys=track_ids)
+        rows = rows.set_column(rows.schema.get_field_index("at"), "at", _readable_times(rows["at"]))
         return [
             FeedbackEvent(
                 track_id=row["track_id"],
@@ -307,12 +317,23 @@ def check_event(event: FeedbackEvent, dim: int | None) -> None:
             f"session_position is {event.session_position}: positions count from 1, or are left out",
             field="session_position",
         )
-    if event.at is not None and event.at.tzinfo is None:
-        raise InvalidInputError("the event's time has no time zone: give one, such as UTC", field="at")
+    if event.at is not None:
+        if event.at.tzinfo is None:
+            raise InvalidInputError("the event's time has no time zone: give one, such as UTC", field="at")
+        if event.at.tzinfo is not UTC or not _FIRST_TIME <= event.at < _LAST_TIME:
+            raise InvalidInputError(
+                f"the event's time is {event.at.isoformat()}: give one of the years 1970 to 9998, or none", field="at"
+            )
     if (event.user_vector is None) != (not event.space_id):
         raise InvalidVectorError("user_vector and space_id go together: give both or neither", field="user_vector")
     if event.user_vector is not None:
         check_vectors(np.asarray(event.user_vector)[None], dim=dim, names=[event.user_id], field="user_vector")
+
+
+def _readable_times(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Take times that Python's years do not hold for unknown: one such row must not hide all others."""
+    readable = pc.and_(pc.greater_equal(times, _FIRST_TIME), pc.less(times, _LAST_TIME))
+    return pc.if_else(readable, times, pa.scalar(None, _TIME))
 
 
 def check_standing(standing: Standing) -> None:

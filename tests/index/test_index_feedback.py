@@ -1,0 +1,45 @@
+"""Events are stored as they were said, refused where they cannot be, and counted once."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from index import FeedbackAction, FeedbackEvent, InvalidInputError, Store, WriteBatch
+
+NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
+
+
+def play(track_id: str = "new", user_id: str = "ann", **fields: object) -> FeedbackEvent:
+    return FeedbackEvent(track_id, user_id, FeedbackAction.PLAY, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "0001-01-01T00:00:00+00:00",
+        "9999-12-31T23:59:59-14:00",
+        "9999-06-01T00:00:00+00:00",
+        "1969-12-31T23:59:59+00:00",
+    ],
+)
+def test_a_time_that_no_clock_shows_is_refused(store: Store, at: str) -> None:
+    with pytest.raises(InvalidInputError, match="1970 to 9998") as refused:
+        store.commit(WriteBatch(feedback=[play(at=dt.datetime.fromisoformat(at))]))
+    assert refused.value.field == "at"
+    assert store.feedback_version() == 0
+
+
+def test_one_time_that_cannot_be_read_hides_no_other_event(store: Store) -> None:
+    broken = play(user_id="broken", at=dt.datetime.fromisoformat("0001-01-01T00:00:00+14:00"))
+    store._feedback.add([broken, play(at=NOON)])
+    assert {event.user_id: event.at for event in store.feedback(["new"])} == {"broken": None, "ann": NOON}
+
+
+def test_one_instant_is_one_event_in_whatever_zone() -> None:
+    paris = NOON.astimezone(dt.timezone(dt.timedelta(hours=2)))
+    assert play(at=paris).event_id == play(at=NOON).event_id
+    assert play(at=paris).at == NOON
+    assert play(at=NOON.replace(hour=14)).event_id != play(at=paris).event_id
