@@ -6,6 +6,7 @@ vector that lacks the latest ones is told (`basis_with`).
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import json
@@ -101,10 +102,8 @@ class FeedbackEvent:
 
     def __post_init__(self) -> None:
         if self.at is not None and self.at.tzinfo is not None:
-            try:
+            with contextlib.suppress(OverflowError):  # no such time in UTC: `check_event` refuses it
                 object.__setattr__(self, "at", self.at.astimezone(UTC))
-            except OverflowError:
-                pass  # no such time in UTC: `check_event` refuses it
         if not self.event_id:
             when = self.at.isoformat() if self.at is not None else None
             # JSON keeps the parts apart whatever they hold.
@@ -158,7 +157,8 @@ class FeedbackTables:
         self._lock = threading.Lock()
         self._events: Table | None = None
         self._by_track: Table | None = None
-        self._counted: tuple[int, dict[str, int]] = (0, {})  # with their version in one, so that no thread pairs others
+        self._counting = threading.Lock()
+        self._counted: tuple[int, dict[str, int]] = (0, {})  # the version of the events, and their numbers
         self._standings: Table | None = None
 
     def _event_table(self, *, create: bool = False) -> Table | None:
@@ -256,15 +256,16 @@ class FeedbackTables:
         self._event_table()
         if self._by_track is None:
             return {}
-        handle, (version, counts) = self._by_track.latest(), self._counted
-        if version != handle.version:
-            # Events are only added: what came since is counted on top, by Arrow and in one column.
-            rows = self._by_track.read(columns=["track_id"], since=version, handle=handle)
-            pairs = pc.value_counts(rows["track_id"].combine_chunks())
-            new = dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
-            counts = {**counts, **{track_id: counts.get(track_id, 0) + number for track_id, number in new.items()}}
-            self._counted = int(handle.version), counts
-        return counts
+        with self._counting:  # a thread with an older handle would count twice what another has counted
+            handle, (version, counts) = self._by_track.latest(), self._counted
+            if handle.version > version:
+                # Events are only added: what came since is counted on top, by Arrow and in one column.
+                rows = self._by_track.read(columns=["track_id"], since=version, handle=handle)
+                pairs = pc.value_counts(rows["track_id"].combine_chunks())
+                new = dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
+                counts = {**counts, **{track_id: counts.get(track_id, 0) + number for track_id, number in new.items()}}
+                self._counted = int(handle.version), counts
+            return counts
 
     def with_events(self, tracks: pa.Table) -> pa.Table:
         """Extend the column ``basis`` of a table of tracks by their numbers of events; see `basis_with`."""

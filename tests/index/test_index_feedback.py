@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,3 +45,48 @@ def test_one_instant_is_one_event_in_whatever_zone() -> None:
     assert play(at=paris).event_id == play(at=NOON).event_id
     assert play(at=paris).at == NOON
     assert play(at=NOON.replace(hour=14)).event_id != play(at=paris).event_id
+
+
+def test_threads_on_different_tracks_count_no_event_twice(store: Store) -> None:
+    """Each asks for the counts right after its own event, with whatever handle it then gets."""
+
+    def listen(number: int) -> set[int]:
+        seen = set()
+        for turn in range(4):
+            store.commit(WriteBatch(feedback=[play(f"track-{number}-{turn}")]))
+            seen |= set(store.feedback_counts().values())
+        return seen
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set().union(*pool.map(listen, range(12))) == {1}
+    assert len(store.feedback_counts()) == 48
+
+
+def test_a_thread_that_was_held_up_with_an_older_handle_counts_no_event_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(WriteBatch(feedback=[play("one")]))
+    tables = store._feedback
+    table = tables._by_track
+    assert table is not None
+    latest, held_up, go_on = table.latest, threading.Event(), threading.Event()
+
+    def slow() -> object:
+        handle = latest()
+        if threading.current_thread() is older:
+            held_up.set()
+            go_on.wait(5.0)
+        return handle
+
+    monkeypatch.setattr(table, "latest", slow)
+    older = threading.Thread(target=tables.counts)
+    older.start()
+    held_up.wait()
+    store.commit(WriteBatch(feedback=[play("two")]))
+    newer = threading.Thread(target=tables.counts)
+    newer.start()
+    newer.join(0.2)
+    go_on.set()
+    older.join()
+    newer.join()
+    assert tables.counts() == {"one": 1, "two": 1}
