@@ -17,6 +17,9 @@ from artist_transfer.options import EpochReport, FitOptions
 from artist_transfer.ranking import row_cosine
 from artist_transfer.types import WarmTracks
 
+# The ranking transfer has a calibration of its own, so that its table is empty.
+_NO_SIZES, _NO_COSINES = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
+
 
 def fit(
     warm: WarmTracks,
@@ -136,7 +139,7 @@ def fit(
         if not better:
             return artist_mean(why)
         return RankingModel(
-            facts("ranking", why, selected.sizes[held_out], ranked.cosine),
+            facts("ranking", why, _NO_SIZES, _NO_COSINES),
             audio_only,
             ranked.reader,
             ranked.calibration,

@@ -1,5 +1,6 @@
 """What a fit may be told, and what it tells while it runs."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -96,12 +97,12 @@ class RankingOptions:
         if not 0.0 <= self.soft_share <= 1.0:
             raise _out_of_range("soft_share", self.soft_share, "a share from 0 to 1")
         for name in ("discovery_weight", "squared_weight", "content_noise", "weight_decay"):
-            if not getattr(self, name) >= 0.0:
+            if not 0.0 <= getattr(self, name) < math.inf:
                 raise _out_of_range(name, getattr(self, name), "a number from 0")
         if not 0.0 < self.length_power <= 1.0:
             raise _out_of_range("length_power", self.length_power, "a number above 0 and up to 1")
         for name in ("learning_rate", "soft_temperature"):
-            if not getattr(self, name) > 0.0:
+            if not 0.0 < getattr(self, name) < math.inf:
                 raise _out_of_range(name, getattr(self, name), "a number above 0")
         if self.loss not in ("ranking", "squared"):
             raise _out_of_range("loss", self.loss, "ranking or squared")
@@ -120,7 +121,8 @@ class FitOptions:
         Fixes everything drawn by chance: the held-out tracks, the initial weights, the samples. On one machine with
         one number of threads the weights come out the same to the last bit.
     max_epochs : int
-        Passes over the training tracks at most.
+        Passes over the training tracks at most; this, `patience`, `learning_rate` and `catalogue_sample` are of the
+        method "acarec", see `ranking` for the ranking transfer.
     patience : int
         Epochs without a better held-out NDCG after which training stops.
     batch_size : int
@@ -183,7 +185,7 @@ class FitOptions:
                 raise _out_of_range(name, getattr(self, name), "at least 1")
         if self.seed < 0:
             raise _out_of_range("seed", self.seed, "0 or more")
-        if not self.learning_rate > 0.0:
+        if not 0.0 < self.learning_rate < math.inf:
             raise _out_of_range("learning_rate", self.learning_rate, "a number above 0")
         if not 0.0 < self.validation_share <= 0.5:
             raise _out_of_range("validation_share", self.validation_share, "a share above 0 and up to 0.5")

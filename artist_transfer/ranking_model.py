@@ -130,9 +130,9 @@ class RankingModel(FittedModel):
         The trained networks.
     calibration : Calibration
         Of the confidence.
-    widening : float
+    widening : tuple of two float
         By how much the interval of the standardised log listens is widened on both sides, so that nine of ten
-        held-out tracks lie in it; NaN where no listens were known.
+        hidden tracks lie in it, with a catalogue and without; NaN where no listens were known.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class RankingModel(FittedModel):
         audio_only: AudioOnly,
         reader: RankingReader,
         calibration: Calibration,
-        widening: float,
+        widening: tuple[float, float],
     ) -> None:
         super().__init__(facts, audio_only)
         self._reader = reader
@@ -175,13 +175,13 @@ class RankingModel(FittedModel):
                 assign=True,
             )
             networks.append(network.to(resolve_device(device)).eval())
-        scale, widening = (float(value) for value in np.array(tensors["ranking.scale_and_widening"]).reshape(2))
+        scale, known, new = (float(value) for value in np.array(tensors["ranking.scale_and_widening"]).reshape(3))
         return cls(
             facts,
             audio_only,
             RankingReader(networks, descriptors, ranking.length_power, scale),
             Calibration.from_tensors(tensors),
-            widening,
+            (known, new),
         )
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -196,7 +196,7 @@ class RankingModel(FittedModel):
             },
             **reader.descriptors.tensors(),
             **self._calibration.tensors(),
-            "ranking.scale_and_widening": np.asarray([reader.scale, self._widening], dtype=np.float64),
+            "ranking.scale_and_widening": np.asarray([reader.scale, *self._widening], dtype=np.float64),
         }
 
     def read_catalogues(
@@ -209,17 +209,22 @@ class RankingModel(FittedModel):
     def place(self, targets: ColdTracks, selected: CatalogueRows, catalogue: Catalogue, batch_size: int) -> Placement:
         """See `FittedModel.place`."""
         vectors, weights, quantiles = self._reader.read(targets, selected, catalogue, batch_size)
-        known = signs(vectors, selected, catalogue.tracks.collaborative, targets.content_known)
-        return Placement(vectors, weights, self._calibration.of(known), self._popularity(quantiles))
+        confidence = np.empty(len(targets), dtype=np.float32)
+        for begin in range(0, len(targets), batch_size):
+            at = np.arange(begin, min(begin + batch_size, len(targets)))
+            known = signs(vectors[at], selected.take(at), catalogue.tracks.collaborative, targets.content_known[at])
+            confidence[at] = self._calibration.of(known)
+        return Placement(vectors, weights, confidence, self._popularity(quantiles, selected.sizes > 0))
 
-    def _popularity(self, quantiles: FloatArray) -> FloatArray:
+    def _popularity(self, quantiles: FloatArray, has: npt.NDArray[np.bool_]) -> FloatArray:
         """Median and bounds of the listens to expect, shape (m, 3): low, median, high."""
-        if np.isnan(self._widening):
+        widening = np.where(has, *self._widening).astype(np.float32)
+        if np.isnan(widening).any():
             return np.full_like(quantiles, np.nan)
         # Quantiles that were learned one by one may cross; sorted they are no worse (Chernozhukov et al. 2010).
         ordered = np.sort(quantiles, axis=1)
-        ordered[:, 0] -= self._widening
-        ordered[:, 2] += self._widening
+        ordered[:, 0] -= widening
+        ordered[:, 2] += widening
         return self._reader.descriptors.listens_of(np.sort(ordered, axis=1))
 
 

@@ -297,8 +297,11 @@ class _Batches:
 
 
 def credited_besides(indptr: IntArray, device: torch.device) -> Tensor:
-    """Count each track's credits besides the first, at least 0; shape (n,), float32."""
-    return torch.from_numpy(np.maximum(np.diff(indptr) - 1, 0).astype(np.float32)).to(device)
+    """Count each track's credits besides the first, 0 to 4; shape (n,), float32.
+
+    Hardly a track has more, and what was never seen in training is not to lengthen a vector without bound.
+    """
+    return torch.from_numpy(np.clip(np.diff(indptr) - 1, 0, 4).astype(np.float32)).to(device)
 
 
 def _noisy(descriptors: Tensor, spread: float, chance: torch.Generator) -> Tensor:

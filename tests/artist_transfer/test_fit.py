@@ -62,7 +62,9 @@ def test_it_says_why_and_measures(fitted):
     assert {"ranking": "it was the better", "acarec": "told to use it"}[model.method] in model.why
     assert model.metrics[f"ndcg_{model.method}"] > model.metrics["ndcg_artist_mean"]
     assert model.metrics[f"cosine_{model.method}"] > model.metrics["cosine_artist_mean"]
-    assert model.metrics["train_tracks"] + model.metrics["held_out_tracks"] == 420
+    # The ranking transfer hides whole artists besides.
+    hidden = 420 - model.metrics["train_tracks"]
+    assert model.metrics["held_out_tracks"] <= hidden <= 1.5 * model.metrics["held_out_tracks"]
 
 
 def test_confidence_is_the_cosine_to_expect(fitted, halves):

@@ -224,3 +224,71 @@ def test_options_out_of_range_are_refused_by_name(option):
     with pytest.raises(TransferInputError) as caught:
         RankingOptions(**option)
     assert (caught.value.reason, caught.value.field) == ("OPTION_OUT_OF_RANGE", next(iter(option)))
+
+
+def test_intervals_of_popularity_hold_with_a_catalogue_and_for_new_artists_alike():
+    """One widening for both was too wide for the ones and too narrow for the others."""
+    rng = np.random.default_rng(3)
+    tracks = clusters(artists=160, tracks_each=8)
+    level = np.repeat(rng.normal(5.0, 1.5, size=160), 8) + rng.normal(scale=0.3, size=len(tracks))
+    tracks = dataclasses.replace(tracks, popularity=np.round(np.exp(level)))
+    artist = tracks.credits.primary_artists()
+    new = artist < 40
+    later = ~new & (np.arange(len(tracks)) % 8 == 0)
+    known = tracks.without(new | later)
+    model, catalogue = fit(known, QUICK), Catalogue(known)
+    for rows in (new, later):
+        hidden = tracks.take(rows)
+        made = model.project(hidden.as_cold(), catalogue)
+        inside = (made.popularity_low <= hidden.popularity) & (hidden.popularity <= made.popularity_high)
+        assert 0.8 <= inside.mean() <= 0.99
+
+
+def test_artists_of_whom_nothing_is_seen_are_hidden_whole(world):
+    held_out = split_held_out(np.arange(len(world)), QUICK)
+    rows = ranking_fit.whole_artists(world, held_out, 0)
+    artist = world.credits.primary_artists()
+    assert 0 < rows.size <= held_out.size // 2
+    assert not np.isin(rows, held_out).any()
+    others = np.setdiff1d(np.arange(len(world)), np.concatenate([rows, held_out]))
+    assert not np.isin(artist[rows], artist[others]).any()
+    alone = clusters(artists=1, tracks_each=30)
+    assert ranking_fit.whole_artists(alone, np.arange(3), 0).size == 0
+
+
+def test_interactions_that_say_nothing_of_hidden_tracks_do_not_switch_the_transfer_off(world, audience):
+    held_out = split_held_out(np.arange(len(world)), QUICK)
+    silent = Interactions(audience.users, audience.entries[~np.isin(audience.entries[:, 1], held_out)])
+    model = fit(world, dataclasses.replace(QUICK, method="auto"), interactions=silent)
+    assert model.method == "ranking"
+    assert model.metrics["ndcg_ranking"] > model.metrics["ndcg_artist_mean"] > 0.0
+
+
+def test_a_fit_that_is_interrupted_ends_at_once(world):
+    steps = []
+
+    def interrupt(report):
+        steps.append(report.epoch)
+        raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                world,
+                dataclasses.replace(QUICK, ranking=dataclasses.replace(TINY_RANKING, steps=10**6)),
+                on_epoch=interrupt,
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert steps == [10]
+
+
+def test_a_crowd_of_guests_does_not_lengthen_a_vector(fitted, known):
+    def length(guests):
+        names = ["artist-5", *(f"stranger-{guest}" for guest in range(guests))]
+        target = dataclasses.replace(known.as_cold([0]), credits=Credits.from_lists([names]))
+        return np.linalg.norm(fitted.project(target, Catalogue(known)).vectors)
+
+    assert length(1000) == pytest.approx(length(4))
