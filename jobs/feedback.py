@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -37,7 +40,7 @@ class FeedbackState(enum.Enum):
     """What became of an event."""
 
     COUNTED = "counted"  # recorded, and its listener's vector moves the track
-    WAITING = "waiting"  # recorded; it counts as soon as a space brings its listener's vector
+    WAITING = "waiting"  # recorded; it counts once a space brings its listener's vector, or it is sent again with it
     UNCHANGED = "unchanged"  # an event of this id was recorded before: nothing was written
     REFUSED = "refused"  # not recorded; the outcome's error says why
 
@@ -165,19 +168,29 @@ class FeedbackRecorder:
             kept = [event for event, error in zip(taken, errors, strict=True) if error is None]
             warming = Warming(self._store, view.space_id)
             recorded = self._store.commit(WriteBatch(feedback=kept)).newly_recorded
-            known = warming.known_listeners(kept)
             track_ids = list(dict.fromkeys(event.track_id for event in kept))
-            tracks = self._move(track_ids, view, warming)
+            # All that is stored on these tracks, also by earlier calls: it alone says who counts.
+            stored = self._store.feedback(track_ids)
+            counted = warming.counted(stored)
+            completed = self._completed(kept, stored, counted)
+            if completed:
+                self._store.commit(WriteBatch(feedback=list(completed.values())))
+                stored = self._store.feedback(track_ids)
+                counted = warming.counted(stored)
+            tracks = self._move(track_ids, stored, view, warming)
         outcomes = []
-        left = set(recorded)
+        left, late = set(recorded), set(completed)
         for event, error in zip(taken, errors, strict=True):
             if error is not None:
                 state = FeedbackState.REFUSED
-            elif event.event_id not in left:
-                state = FeedbackState.UNCHANGED
-            else:
+            elif event.event_id in left:
                 left.remove(event.event_id)  # of one id, the first was recorded
-                state = FeedbackState.COUNTED if event.user_id in known else FeedbackState.WAITING
+                state = FeedbackState.COUNTED if event.event_id in counted else FeedbackState.WAITING
+            elif event.event_id in late and event.user_vector is not None:
+                late.remove(event.event_id)
+                state = FeedbackState.COUNTED
+            else:
+                state = FeedbackState.UNCHANGED
             outcomes.append(FeedbackOutcome(event.event_id, event.track_id, state, error))
         return FeedbackReport(view.space_id, view.snapshot_id, outcomes, tracks)
 
@@ -210,12 +223,39 @@ class FeedbackRecorder:
 
         return [refusal(event) for event in events]
 
-    def _move(self, track_ids: Sequence[str], view: SearchView, warming: Warming) -> list[WarmedTrack]:
+    @staticmethod
+    def _completed(
+        sent: Sequence[FeedbackEvent], stored: Sequence[FeedbackEvent], counted: Collection[str]
+    ) -> dict[str, FeedbackEvent]:
+        """Give what completes events that wait for their listener's vector and are sent again with it.
+
+        Stored events never change. The vector comes as one more event that says the same under an id of its own, made
+        from the first one's: a listener's plays of one track count once.
+
+        Returns
+        -------
+        dict of str to FeedbackEvent
+            By the id of the event that is completed.
+        """
+        waiting = {event.event_id: event for event in stored if event.event_id not in counted}
+        completed: dict[str, FeedbackEvent] = {}
+        for event in sent:
+            first = waiting.get(event.event_id)
+            same = first is not None and (first.track_id, first.user_id) == (event.track_id, event.user_id)
+            if first is not None and same and event.user_vector is not None:
+                name = hashlib.sha256(json.dumps([event.event_id, event.space_id]).encode()).hexdigest()[:32]
+                one = replace(first, user_vector=event.user_vector, space_id=event.space_id, event_id=name)
+                completed.setdefault(event.event_id, one)
+        return completed
+
+    def _move(
+        self, track_ids: Sequence[str], stored: Sequence[FeedbackEvent], view: SearchView, warming: Warming
+    ) -> list[WarmedTrack]:
         """Project anew those tracks whose served vectors lack feedback: also what a broken-off call left behind."""
-        counts = self._store.feedback_counts()
+        counts = Counter(event.track_id for event in stored)
         records = {record.track_id: record for record in self._store.tracks(track_ids)}
         placed = self._store.served_vectors(view.space_id, track_ids, snapshot=view.snapshot)
-        wanted = {track_id: basis_with(record.basis, counts.get(track_id, 0)) for track_id, record in records.items()}
+        wanted = {track_id: basis_with(record.basis, counts[track_id]) for track_id, record in records.items()}
         behind = [one for one in track_ids if one not in placed or placed[one].basis != wanted[one]]
         rows: list[ServedVector] = []
         if behind:
@@ -223,8 +263,8 @@ class FeedbackRecorder:
             projector = self._projectors.get(view.space_id, encoder_id)
             found, content = self._store.content(encoder_id, behind)
             if projector is not None and found:
-                rows = projector.project([records[track_id] for track_id in found], content)
-        standings = warming.standings(track_ids)
+                rows = projector.project([records[track_id] for track_id in found], content, stored)
+        standings = warming.standings(track_ids, stored)
         before = self._store.standings(track_ids)
         changed = [standing for track_id, standing in standings.items() if standing != before.get(track_id)]
         self._store.commit(WriteBatch(fresh={view.space_id: rows}, standings=changed))

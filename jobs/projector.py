@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Metric, Popularity, ServedVector, Store, Tier, TrackRecord
+from index import FeedbackEvent, Metric, Popularity, ServedVector, Store, Tier, TrackRecord
 from jobs.models import newest_model
 from jobs.warming import Warming
 
@@ -115,13 +115,20 @@ class Projector:
         wanted = np.array(sorted(track_ids), dtype=np.str_)
         return bool(wanted.size and (self.catalogue.rows_of(wanted) >= 0).any())
 
-    def project(self, records: Sequence[TrackRecord], content: NDArray[np.float32]) -> list[ServedVector]:
+    def project(
+        self,
+        records: Sequence[TrackRecord],
+        content: NDArray[np.float32],
+        feedback: Sequence[FeedbackEvent] | None = None,
+    ) -> list[ServedVector]:
         """Predict where cold tracks belong; what listeners have said of them since is folded in.
 
         Parameters
         ----------
         records : sequence of TrackRecord, length n
         content : ndarray of float32, shape (n, content_dim)
+        feedback : sequence of FeedbackEvent, optional
+            All that is stored on these tracks, where it was read already; it may hold that of other tracks, too.
 
         Returns
         -------
@@ -143,7 +150,7 @@ class Projector:
                     rows[row] = self._row(records[row], alone, place)
                 else:
                     logger.warning("track %r has no place in space %s", records[row].track_id, self.model.space_id)
-        return self.warming.fold([rows[row] for row in sorted(rows)])
+        return self.warming.fold([rows[row] for row in sorted(rows)], feedback)
 
     def _row(self, record: TrackRecord, projection: Projection, row: int) -> ServedVector:
         return ServedVector(

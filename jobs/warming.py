@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,27 +69,32 @@ class Warming:
         self._measuring = threading.Lock()
         self._measured: Background | None = None
 
-    def fold(self, rows: Sequence[ServedVector]) -> list[ServedVector]:
+    def fold(self, rows: Sequence[ServedVector], feedback: Sequence[FeedbackEvent] | None = None) -> list[ServedVector]:
         """Fold the stored feedback into projected vectors.
 
         Parameters
         ----------
         rows : sequence of ServedVector
             Straight from the projection.
+        feedback : sequence of FeedbackEvent, optional
+            All that is stored on their tracks, where it was read already.
 
         Returns
         -------
         list of ServedVector
             In the same order; those without feedback as they are. `ServedVector.basis` says how many events were seen.
         """
-        counts = self._store.feedback_counts()
-        ids = [row.track_id for row in rows if row.track_id in counts]
+        if feedback is None:
+            counts = self._store.feedback_counts()
+            feedback = self._store.feedback([row.track_id for row in rows if row.track_id in counts])
+        seen = Counter(event.track_id for event in feedback)
+        ids = [row.track_id for row in rows if row.track_id in seen]
         if not ids:
             return list(rows)
         from artist_transfer import warm_up
 
-        events = self._store.feedback(ids)
-        seen = Counter(event.track_id for event in events)
+        there = set(ids)
+        events = [event for event in feedback if event.track_id in there]
         listens, counted = self._listens(events, ids)
         prior_of = {row.track_id: row.vector for row in rows}
         priors = self._comparable(np.stack([prior_of[track_id] for track_id in ids]))
@@ -107,17 +112,28 @@ class Warming:
             for row in rows
         ]
 
-    def evidence(self, track_ids: Sequence[str]) -> dict[str, Evidence]:
-        """Count the listeners of some tracks whose vectors this space has."""
+    def evidence(
+        self, track_ids: Sequence[str], feedback: Sequence[FeedbackEvent] | None = None
+    ) -> dict[str, Evidence]:
+        """Count the listeners of some tracks whose vectors are known; `feedback` is all that is stored on them."""
         from artist_transfer import evidence
 
         ids = list(track_ids)
-        listens, _ = self._listens(self._store.feedback(ids), ids)
+        listens, _ = self._listens(self._store.feedback(ids) if feedback is None else feedback, ids)
         listeners, share = evidence(listens, len(ids), self._options)
         return {track_id: Evidence(float(listeners[row]), float(share[row])) for row, track_id in enumerate(ids)}
 
-    def standings(self, track_ids: Sequence[str]) -> dict[str, Standing]:
-        """Say how far tracks have warmed up by now; what was stored before decides between the two thresholds."""
+    def standings(
+        self, track_ids: Sequence[str], feedback: Sequence[FeedbackEvent] | None = None
+    ) -> dict[str, Standing]:
+        """Say how far tracks have warmed up by now; what was stored before decides between the two thresholds.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+        feedback : sequence of FeedbackEvent, optional
+            All that is stored on these tracks, where it was read already.
+        """
         from artist_transfer import graduates
 
         before = self._store.standings(track_ids)
@@ -132,7 +148,7 @@ class Warming:
                 graduated=track_id in warm
                 or graduates(found.listeners, track_id in before and before[track_id].graduated, self._options),
             )
-            for track_id, found in self.evidence(track_ids).items()
+            for track_id, found in self.evidence(track_ids, feedback).items()
         }
 
     def settle(self, track_ids: Sequence[str] | None = None) -> None:
@@ -144,21 +160,31 @@ class Warming:
             found = self.standings(ids)
             self._store.commit(WriteBatch(standings=[one for one in found.values() if one != before.get(one.track_id)]))
 
-    def known_listeners(self, events: Sequence[FeedbackEvent]) -> set[str]:
-        """Return the ids of those listeners of some events who have a vector in this space, or bring one."""
-        return set(self._user_vectors(events))
+    def counted(self, feedback: Sequence[FeedbackEvent]) -> set[str]:
+        """Return ids of the events whose listener has a vector; `feedback` is all that is stored on its tracks."""
+        vectors = self._user_vectors(feedback)
+        return {event.event_id for event in feedback if _key(event, vectors) in vectors}
 
-    def _user_vectors(self, events: Sequence[FeedbackEvent]) -> dict[str, NDArray[np.float32]]:
-        """Find listeners' vectors: the space's own, else the latest that came with an event for this space."""
-        user_ids = sorted({event.user_id for event in events})
-        found = dict(zip(*self._store.user_vectors(self._space_id, user_ids), strict=True))
-        brought = [event for event in events if event.user_vector is not None and event.space_id == self._space_id]
+    def _user_vectors(self, feedback: Sequence[FeedbackEvent]) -> dict[tuple[str, str], NDArray[np.float32]]:
+        """Find listeners' vectors: the space's own, else the latest that came with an event on the same track.
+
+        A track's vector follows from its own feedback alone, so with whatever others it is projected.
+
+        Returns
+        -------
+        dict of (track id, user id) to ndarray of float32, shape (dim,)
+            The space's own stand under the empty track id: they are the same for every track.
+        """
+        user_ids = sorted({event.user_id for event in feedback})
+        own = zip(*self._store.user_vectors(self._space_id, user_ids), strict=True)
+        found = {("", user_id): vector for user_id, vector in own}
+        brought = [event for event in feedback if event.user_vector is not None and event.space_id == self._space_id]
         latest_first = sorted(
             brought, key=lambda one: (one.at.timestamp() if one.at else -np.inf, one.event_id), reverse=True
         )
         for event in latest_first:
             assert event.user_vector is not None  # only such were picked
-            found.setdefault(event.user_id, event.user_vector)
+            found.setdefault(_key(event, found), event.user_vector)
         return found
 
     def _listens(self, events: Sequence[FeedbackEvent], track_ids: Sequence[str]) -> tuple[Listens, NDArray[np.int64]]:
@@ -167,15 +193,15 @@ class Warming:
 
         vectors = self._user_vectors(events)
         users = sorted(vectors)  # whatever order the store gave: the same feedback gives the same bits
-        row_of_user = {user_id: row for row, user_id in enumerate(users)}
+        row_of_user = {key: row for row, key in enumerate(users)}
         row_of_track = {track_id: row for row, track_id in enumerate(track_ids)}
-        kept = [event for event in events if event.user_id in row_of_user]
+        kept = [event for event in events if _key(event, vectors) in vectors]
         tracks = np.array([row_of_track[event.track_id] for event in kept], dtype=np.int64)
         dim = self._store.space(self._space_id).dim
-        stacked = np.stack([vectors[user_id] for user_id in users]) if users else np.empty((0, dim), np.float32)
+        stacked = np.stack([vectors[key] for key in users]) if users else np.empty((0, dim), np.float32)
         listens = Listens(
             tracks=tracks,
-            listeners=np.array([row_of_user[event.user_id] for event in kept], dtype=np.int64),
+            listeners=np.array([row_of_user[_key(event, vectors)] for event in kept], dtype=np.int64),
             played=np.array([event.action is FeedbackAction.PLAY for event in kept], dtype=np.bool_),
             positions=np.array([event.session_position or 0 for event in kept], dtype=np.int64),
             vectors=self._comparable(stacked),
@@ -201,3 +227,9 @@ class Warming:
             return vectors
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def _key(event: FeedbackEvent, vectors: Mapping[tuple[str, str], NDArray[np.float32]]) -> tuple[str, str]:
+    """Say under which key `Warming._user_vectors` has an event's listener, if at all."""
+    own = ("", event.user_id)
+    return own if own in vectors else (event.track_id, event.user_id)

@@ -281,3 +281,45 @@ def test_a_cosine_space_without_users_takes_the_listeners_own_vectors(tmp_path: 
         fans = [play(user_id=f"fan-{number}", user_vector=100.0 * factors.vectors[-1]) for number in range(20)]
         engine.record_feedback(fans)
         assert nearest(engine) == {"dana-0", "dana-1", "dana-2"}
+
+
+def test_a_tracks_vector_follows_from_its_own_feedback_alone(home: Path) -> None:
+    """One listener brings a vector with a play of one track and none with that of another."""
+    vector = crowd(1)[0].user_vector
+    with Engine.open(home) as engine:
+        engine.ingest([release("with"), release("without"), release("untouched")])
+        together = [play("with", "stranger", user_vector=vector), play("without", "stranger")]
+        report = engine.record_feedback(together)
+        assert states(report) == [FeedbackState.COUNTED, FeedbackState.WAITING]
+        assert [track.standing.listeners for track in report.tracks] == pytest.approx([1.0, 0.0])
+        before = vector_of(engine, "without")
+        np.testing.assert_allclose(before, vector_of(engine, "untouched"), rtol=1e-6)
+        (alone,) = engine.record_feedback([play("without", "nobody knows")]).tracks  # projects it by itself
+        assert alone.standing.listeners == 0.0
+        np.testing.assert_allclose(vector_of(engine, "without"), before, rtol=1e-6)
+
+
+def test_what_is_stored_on_the_track_says_whether_an_event_counts(cold: Engine) -> None:
+    (fan,) = crowd(1)
+    cold.record_feedback([fan])
+    assert states(cold.record_feedback([play(user_id="fan-0", session_position=3)])) == [FeedbackState.COUNTED]
+    other = play("new", "someone", event_id="one", user_vector=np.ones(DIM, np.float32))
+    report = cold.record_feedback([play("new", "stranger", event_id="one"), other])  # of one id, the first stands
+    assert states(report) == [FeedbackState.WAITING, FeedbackState.UNCHANGED]
+    assert report.tracks[0].standing.listeners == pytest.approx(1.0)
+
+
+def test_an_event_that_waits_is_completed_by_its_listeners_vector(home: Path) -> None:
+    with Engine.open(home) as engine:
+        engine.ingest([release("new"), release("at once")])
+        (fan,) = crowd(1, event_id="one")
+        late = play("new", fan.user_id, event_id="one")
+        assert states(engine.record_feedback([late])) == [FeedbackState.WAITING]
+        assert states(engine.record_feedback([fan, fan])) == [FeedbackState.COUNTED, FeedbackState.UNCHANGED]
+        assert states(engine.record_feedback([fan, late])) == [FeedbackState.UNCHANGED] * 2
+        assert engine.store.standings(["new"])["new"].listeners == pytest.approx(1.0)
+        engine.record_feedback(crowd(1, track_id="at once"))
+        np.testing.assert_allclose(vector_of(engine), vector_of(engine, "at once"), rtol=1e-6)
+        both = [play("new", "late", event_id="two"), play("new", "late", event_id="two", user_vector=fan.user_vector)]
+        assert states(engine.record_feedback(both)) == [FeedbackState.COUNTED] * 2
+        assert engine.store.standings(["new"])["new"].listeners == pytest.approx(2.0)
