@@ -85,8 +85,8 @@ def _show(result: dict[str, Any]) -> None:
         )
     for check in result["checks"]:
         holds = "holds" if check["holds"] else "does not hold"
-        measured = "unknown" if check["measured"] is None else f"{check['measured']:.6g}"
-        print(f"{check['name']}: {measured}, promised {check['bound']:g}: {holds}")
+        measured, bound = ("unknown" if check[one] is None else f"{check[one]:.6g}" for one in ("measured", "bound"))
+        print(f"{check['name']}: {measured}, promised {bound}: {holds}")
 
 
 def _figure(found: dict[str, float | None]) -> str:

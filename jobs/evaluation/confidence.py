@@ -21,6 +21,7 @@ from jobs.evaluation.bootstrap import mean_intervals, resampled_means
 from jobs.evaluation.context import Check, Context, Result, known
 from jobs.evaluation.ours import FittedAnacrusis
 from jobs.evaluation.plots import INK, drawing
+from jobs.evaluation.protocol import artist_owners, has_primary
 from jobs.evaluation.rank_correlation import spearman
 from jobs.evaluation.report import markdown_table
 
@@ -29,7 +30,10 @@ SHARE = 0.1
 
 BINS = 10
 MOST_ERROR = 0.03
-"""Expected calibration error that is promised."""
+"""Expected calibration error that is promised for all hidden tracks together."""
+
+MOST_GROUP_ERROR = 0.05
+"""The same for those with and those without a catalogue, each on its own."""
 
 PLOT = "confidence.png"
 GROUPS = ("all", "with catalogue", "without catalogue")
@@ -64,13 +68,14 @@ class Confidence:
             return {}
         projection = model.project(warm.as_cold(hidden), Catalogue(seen))
         cosine = row_cosine(projection.vectors, warm.collaborative[hidden])
-        has = projection.catalogue_size > 0
+        has = has_primary(warm.credits.take(hidden), seen.credits)
+        artists = artist_owners(warm.credits)[hidden]
         inside = dict(zip(GROUPS, (np.ones_like(has), has, ~has), strict=True))
         return {
             "hidden": int(hidden.size),
             "of_whole_artists": int(whole.size),
             "groups": {
-                name: reliability(projection.confidence[rows], cosine[rows])
+                name: reliability(projection.confidence[rows], cosine[rows], artists[rows])
                 for name, rows in inside.items()
                 if rows.any()
             },
@@ -108,14 +113,15 @@ class Confidence:
                 "one by one) were hidden together with their entries, `anacrusis` was fitted anew on the rest, and the "
                 "hidden tracks were projected as if cold. They are put into ten bins of equal size by confidence. The "
                 "expected calibration error is the mean over the bins of the distance between the confidence and the "
-                "cosine that came out; Spearman's correlation tells whether the surer of two tracks is the one that "
-                "is placed better.",
+                "cosine that came out; a track has a catalogue where its primary artist has another track that is not "
+                "hidden, as in the slices. Spearman's correlation tells whether the surer of two tracks is the one "
+                "that is placed better.",
                 f"![Confidence against the cosine that came out, ten bins, with 95 % intervals]({PLOT})",
                 markdown_table(
                     ["group", "tracks", "confidence", "cosine", "expected calibration error", "Spearman"],
                     summary,
                 ),
-                "The ten bins of all hidden tracks, with 95 % bootstrap intervals over tracks:",
+                "The ten bins of all hidden tracks, with 95 % bootstrap intervals over artists:",
                 markdown_table(["bin", "tracks", "confidence", "cosine"], bins),
             ]
         )
@@ -151,14 +157,14 @@ class Confidence:
         return [path]
 
     def checks(self, result: Result) -> Sequence[Check]:
-        """Promise a small calibration error."""
-        found = result["groups"]["all"]
+        """Promise a small calibration error, also where it could hide behind the other group's."""
         return [
             Check.at_most(
-                "confidence: expected calibration error on hidden warm tracks",
+                f"confidence: expected calibration error on hidden warm tracks, {name}",
                 found["expected_calibration_error"],
-                MOST_ERROR,
+                MOST_ERROR if name == "all" else MOST_GROUP_ERROR,
             )
+            for name, found in result["groups"].items()
         ]
 
 
@@ -186,13 +192,17 @@ def hidden_tracks(warm: WarmTracks, seed: int) -> tuple[IntArray, IntArray]:
     return whole, np.sort(rng.choice(rest, wanted - whole.size, replace=False)).astype(np.int64)
 
 
-def reliability(confidence: NDArray[np.floating], cosine: NDArray[np.float64]) -> Result:
+def reliability(
+    confidence: NDArray[np.floating], cosine: NDArray[np.float64], artists: IntArray | None = None
+) -> Result:
     """Hold what was promised against what came out.
 
     Parameters
     ----------
     confidence, cosine : ndarray, shape (n,)
         At least one track.
+    artists : ndarray, shape (n,), int64, optional
+        Whose each track is, for the intervals; each its own where None.
 
     Returns
     -------
@@ -206,7 +216,7 @@ def reliability(confidence: NDArray[np.floating], cosine: NDArray[np.float64]) -
     bins = []
     for part in parts:
         values = cosine[part][:, None]
-        (realised,) = mean_intervals(values, resampled_means(values))
+        (realised,) = mean_intervals(values, resampled_means(values, None if artists is None else artists[part]))
         bins.append(
             {
                 "tracks": int(part.size),

@@ -53,7 +53,13 @@ class Check:
 
     def as_dict(self) -> Result:
         """Return it as JSON has it; a figure that is not known is None."""
-        return asdict(self) | {"measured": known(self.measured)}
+        return asdict(self) | {"measured": known(self.measured), "bound": known(self.bound)}
+
+    @classmethod
+    def from_dict(cls, found: Result) -> Check:
+        """Take back what `as_dict` returned; a figure that is not known is NaN."""
+        figures = {name: float("nan") if found[name] is None else found[name] for name in ("measured", "bound")}
+        return cls(**{**found, **figures})
 
 
 def known(figure: float) -> float | None:

@@ -49,10 +49,7 @@ class Promises:
 
     def checks(self, result: Result) -> Sequence[Check]:
         """List them."""
-        return [
-            Check(**{**one, "measured": float("nan") if one["measured"] is None else one["measured"]})
-            for one in result["checks"]
-        ]
+        return [Check.from_dict(one) for one in result["checks"]]
 
 
 def _about_ours(context: Context) -> list[Check]:

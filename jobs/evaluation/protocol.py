@@ -128,9 +128,19 @@ def make_slice(name: str, candidates: BoolArray, entries: IntArray) -> Slice:
 
 def has_catalogue(benchmark: Benchmark, split: ColdSplit) -> BoolArray:
     """Whether a warm track has the same primary artist, for each cold track of a split; shape (m,)."""
-    credit = benchmark.warm.credits
-    catalogued = {credit.artist_ids[code] for code in np.unique(credit.primary_artists()) if code >= 0}
-    return np.array([name in catalogued for name in primary_names(split.tracks.credits)], dtype=np.bool_)
+    return has_primary(split.tracks.credits, benchmark.warm.credits)
+
+
+def has_primary(credit: Credits, catalogue: Credits) -> BoolArray:
+    """Whether the primary artist of each of m tracks is that of a catalogue's track too; shape (m,)."""
+    catalogued = set(primary_names(catalogue)) - {""}
+    return np.array([name in catalogued for name in primary_names(credit)], dtype=np.bool_)
+
+
+def artist_owners(credit: Credits) -> IntArray:
+    """Tell tracks of one primary artist from others, for `bootstrap`; a track without one is alone; shape (m,)."""
+    code = credit.primary_artists().astype(np.int64)
+    return np.where(code >= 0, code, -1 - np.arange(code.size))
 
 
 def primary_names(credit: Credits) -> list[str]:

@@ -220,8 +220,7 @@ def _checks(result: Result) -> str:
     rows = [
         [
             check["name"],
-            "-" if check["measured"] is None else f"{check['measured']:.4g}",
-            f"{check['bound']:.4g}",
+            *("-" if check[one] is None else f"{check[one]:.4g}" for one in ("measured", "bound")),
             "holds" if check["holds"] else "does not hold",
         ]
         for check in result["checks"]

@@ -9,7 +9,7 @@ METHODS_IN_WORDS = {
     "artist_mean_shrunken": "the same, a short catalogue pulled towards its neighbourhood",
     "artist_mean_content": "artist mean, and what the content says apart from the artist's usual sound",
     "acarec": "attention over the artist's catalogue, as in the paper (Tamm et al., UMAP 2026, arXiv 2604.07090)",
-    "anacrusis": "this project's transfer: one network for every catalogue size, none included, trained to rank",
+    "anacrusis": "this project's transfer: networks for any catalogue size, none included, trained to rank, averaged",
 }
 
 SLICES_IN_WORDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.evaluation.bootstrap import Interval, differences, mean_intervals, resampled_means
+from jobs.evaluation.bootstrap import Interval, differences, mean_intervals, resampled_means, resampled_rows
 
 
 def intervals_of(values: np.ndarray, **options: int) -> list[Interval]:
@@ -66,3 +66,29 @@ def test_nobody_and_nothing_to_compare_with():
     absolute, relative = differences(zeros, resampled_means(zeros), 0, 1)
     assert absolute == Interval(0.0, 0.0, 0.0)
     assert relative.as_dict()["mean"] is None
+
+
+def test_rows_of_one_owner_are_drawn_together():
+    """Ten copies of each of 50 figures are as sure as the 50 are."""
+    values = np.random.default_rng(0).normal(size=(50, 1))
+    owner = np.repeat(np.arange(50), 10)[::-1] * 7 - 100  # any numbers
+    copies = values[::-1].repeat(10, axis=0)
+    np.testing.assert_allclose(resampled_means(copies, owner), resampled_means(values))
+    alone = np.random.default_rng(1).permutation(50)
+    (one,), (other,) = (mean_intervals(values, resampled_means(values, who)) for who in (alone, None))
+    assert abs((one.high - one.low) / (other.high - other.low) - 1) < 0.1
+
+
+def test_drawn_rows_are_whole_owners():
+    owner = np.array([3, -1, 3, 8, 8, 8])
+    rng = np.random.default_rng(0)
+    drawn = [resampled_rows(owner, rng) for _ in range(2000)]
+    for rows in drawn:
+        times = np.bincount(rows, minlength=6)
+        assert times[0] == times[2]
+        assert times[3] == times[4] == times[5]
+        assert times[[0, 1, 3]].sum() == 3
+    means = [owner[rows].mean() for rows in drawn]
+    assert abs(np.mean([rows.size for rows in drawn]) - owner.size) < 0.2
+    assert min(means) == -1
+    assert max(means) == 8

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from artist_transfer import Projection
-from jobs.evaluation.context import Context, Run
+from jobs.evaluation.context import Check, Context, Run
 from jobs.evaluation.ours import FittedAnacrusis
 from jobs.evaluation.popularity_estimate import ARTIST, ESTIMATE, LENGTH, PopularityEstimate
+from jobs.evaluation.protocol import has_catalogue
 
 
 class Prophet(FittedAnacrusis):
@@ -54,13 +55,46 @@ def test_a_prophet_is_believed_and_a_fool_is_not(simple: Context):
     assert right["spearman"][LENGTH]["mean"] is None  # all as long: no order
     assert right["interval"]["all"]["coverage"] == 1.0
     assert right["interval"]["all"]["width"] == pytest.approx(1.0)
-    assert [check.holds for check in section.checks(right)] == [True, False]  # 100 % is not 90 %
+    assert [check.holds for check in section.checks(right)] == [True, False, False]  # 100 % is not 90 %
     wrong = section.measure(told(simple, true.max() - true + 100, 0.5))
     assert wrong["spearman"][ESTIMATE]["mean"] == pytest.approx(-1.0)
     assert wrong["interval"]["all"]["coverage"] == 0.0
-    assert [check.holds for check in section.checks(wrong)] == [False, False]
-    nine_of_ten = np.where(np.arange(true.size) % 10 == 0, true + 50, true)
-    assert section.checks(section.measure(told(simple, nine_of_ten, 1.0)))[1].holds
+    assert [check.holds for check in section.checks(wrong)] == [False, False, False]
+
+
+def test_the_interval_has_to_hold_for_each_group(simple: Context):
+    """Off in one of the two groups alone: 90 % of all tracks, and none too few of the other group."""
+    true = counts(simple)
+    has = has_catalogue(simple.benchmark, simple.split)
+    place = np.where(has, np.cumsum(has), np.cumsum(~has))
+    section = PopularityEstimate()
+    even = section.checks(section.measure(told(simple, np.where(place % 10 == 1, true + 50, true), 1.0)))
+    assert [check.holds for check in even] == [True, True, True]
+    skewed = section.checks(section.measure(told(simple, np.where(~has & (place % 3 == 1), true + 50, true), 1.0)))
+    assert [check.name for check in skewed if "catalogue" in check.name] == [
+        "popularity: how far the share of tracks with catalogue inside the interval is from 0.9",
+        "popularity: how far the share of tracks without catalogue inside the interval is from 0.9",
+    ]
+    assert not skewed[2].holds
+
+
+def test_a_baseline_without_an_order_is_no_bound(simple: Context):
+    """All tracks by new artists are alike to the popularity baseline."""
+    true = counts(simple)
+    alike = replace(simple.runs["popularity"][0], placed=np.ones(true.size, dtype=np.float32))
+    told_so = told(replace(simple, runs={**simple.runs, "popularity": (alike,)}), true, 0.5)
+    section = PopularityEstimate()
+    found = section.measure(told_so)
+    assert found["spearman"][ARTIST]["mean"] is None
+    checks = section.checks(found)
+    assert all("inside the interval" in check.name for check in checks)
+    json.dumps([check.as_dict() for check in checks], allow_nan=False)
+
+
+def test_a_check_that_knows_nothing_is_written_as_such():
+    check = Check.above("this above that", 1.0, float("nan"))
+    assert check.as_dict() == {"name": "this above that", "measured": 1.0, "bound": None, "holds": False}
+    assert Check.from_dict(check.as_dict()).as_dict() == check.as_dict()
 
 
 def test_the_section_measures_writes_draws_and_promises(fitted: Context, tmp_path: Path):
@@ -74,7 +108,7 @@ def test_the_section_measures_writes_draws_and_promises(fitted: Context, tmp_pat
     (plot,) = section.plots(found, tmp_path)
     assert plot.name in page
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert len(section.checks(found)) == 2
+    assert len(section.checks(found)) == 3
 
 
 def test_without_our_method_there_is_no_estimate(simple: Context):
