@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from index import Searcher, SnapshotRecord, Store, WriteBatch
+from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
 from jobs.gate import Gate
 from jobs.outcome import REFUSALS
 from jobs.projector import Projectors
-from jobs.refresh import BATCH_TRACKS
 from jobs.warming import Warming
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from index.types import Committed
 
 logger = logging.getLogger(__name__)
+
+_TRACKS_AT_ONCE = 256  # projected while no ingest and no feedback passes: a fraction of a second
 
 
 class CatchUp:
@@ -32,7 +34,7 @@ class CatchUp:
     encoder : callable returning Encoder
         Called only where something has to be projected.
     gate : Gate
-        A switch of snapshots passes it alone.
+        A switch of snapshots passes it alone, and so does the projection of what is missing.
     """
 
     def __init__(
@@ -70,8 +72,7 @@ class CatchUp:
         changed = self._searcher.catch_up()
         if self._others_wrote(published.space_id):
             self._projectors.forget()  # their tracks may belong to the catalogue
-            with self._gate.shared():
-                self._project_missing(published)
+            self._project_missing(published, self._gate.alone)
         return changed
 
     def adopt(self) -> bool:
@@ -80,7 +81,7 @@ class CatchUp:
         published = self._store.published()
         if published is not None:
             # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
-            self._project_missing(published)
+            self._project_missing(published, nullcontext)  # the caller passes the gate already
             self._settle(published.space_id)
         switched = self._searcher.sync()
         if switched and published is not None:
@@ -91,8 +92,7 @@ class CatchUp:
         """Project what was stored but not projected when a process ended."""
         if (snapshot := self._searcher.snapshot) is not None:
             self._others_wrote(snapshot.space_id)  # from here on it counts what they write
-            with self._gate.shared():
-                self._project_missing(snapshot)
+            self._project_missing(snapshot, self._gate.alone)
 
     def _note_commit(self, committed: Committed) -> None:
         """Follow the versions of the tables that this process writes; one left out in between was another's."""
@@ -118,37 +118,55 @@ class CatchUp:
             seen, self._seen = self._seen, (space_id, fresh, tracks, feedback)
         return others or space_id != seen[0] or fresh > seen[1] or tracks > seen[2] or feedback > seen[3]
 
-    def _project_missing(self, snapshot: SnapshotRecord) -> None:
+    def _project_missing(self, snapshot: SnapshotRecord, passing: Callable[[], AbstractContextManager[None]]) -> None:
         """Project stored tracks that a snapshot lacks, or knows as they were before their credits, audio or feedback.
 
         Such are tracks that were ingested, changed or listened to while another space was served, or where that was cut
         off. What cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or
         switching.
+
+        Parameters
+        ----------
+        snapshot : SnapshotRecord
+        passing : callable
+            Passes the gate alone, for a few tracks at a time: no ingest or feedback of this process moves one of them
+            between the reading of what is known of it and the writing of its vector.
         """
         try:
-            feedback = self._store.feedback_version()
             stale = self._store.stale_ids(snapshot)
-            projector = self._projectors.get(snapshot.space_id, self._encoder().encoder_id) if stale else None
-            if projector is None:
+            # Built before anybody has to wait for it.
+            if not stale or self._projectors.get(snapshot.space_id, self._encoder().encoder_id) is None:
                 return
-            for start in range(0, len(stale), BATCH_TRACKS):
-                record_of = {
-                    record.track_id: record for record in self._store.tracks(stale[start : start + BATCH_TRACKS])
-                }
-                found, content = self._store.content(self._encoder().encoder_id, list(record_of))
-                rows = projector.project([record_of[track_id] for track_id in found], content)
-                if rows:
-                    self._store.commit(WriteBatch(fresh={snapshot.space_id: rows}))
-                    logger.info("%d stored tracks were projected into space %s", len(rows), snapshot.space_id)
-                    projector.warming.settle([row.track_id for row in rows])
-            if stale and self._store.feedback_version() != feedback:
-                # Feedback came meanwhile, and what was written here may have hidden it.
-                with self._counting:
-                    self._others = True
+            for start in range(0, len(stale), _TRACKS_AT_ONCE):
+                with passing():
+                    self._project(snapshot.space_id, stale[start : start + _TRACKS_AT_ONCE])
         except REFUSALS:
             with self._counting:
                 self._others = True  # so that the next sync comes back to them
             logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)
+
+    def _project(self, space_id: str, track_ids: Sequence[str]) -> None:
+        """Project tracks by what is stored of them, again where another process has stored more meanwhile."""
+        encoder_id = self._encoder().encoder_id
+        while track_ids:
+            record_of = {record.track_id: record for record in self._store.tracks(track_ids)}
+            found, content = self._store.content(encoder_id, list(record_of))
+            projector = self._projectors.get(space_id, encoder_id)
+            if projector is None:
+                return
+            rows = projector.project([record_of[track_id] for track_id in found], content)
+            if not rows:
+                return
+            self._store.commit(WriteBatch(fresh={space_id: rows}))
+            logger.info("%d stored tracks were projected into space %s", len(rows), space_id)
+            projector.warming.settle([row.track_id for row in rows])
+            # What was written may lie over what another process has acknowledged since it was read.
+            counts = self._store.feedback_counts()
+            basis_of = {
+                record.track_id: basis_with(record.basis, counts.get(record.track_id, 0))
+                for record in self._store.tracks([row.track_id for row in rows])
+            }
+            track_ids = [row.track_id for row in rows if row.basis != basis_of.get(row.track_id, row.basis)]
 
     def _settle(self, space_id: str) -> None:
         """Count the listeners anew by the vectors of the space that is switched to."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_catalogue import DIM, SPACE_ID, audio_bytes, release, warm_factors, warm_releases
 
-from index import Tier
+from index import FeedbackAction, FeedbackEvent, Tier, WriteBatch
 from jobs import Engine, IngestState, Query
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
 from jobs.manifest import Manifest
+from jobs.projector import Projector
 from jobs.spaces import import_space, rollback_snapshot
 
 
@@ -169,3 +172,75 @@ def test_many_unknown_tracks_and_users_are_looked_up_at_once(engine: Engine, mon
     answers = engine.search([Query(track_id=f"unknown-{number}") for number in range(50)])
     assert {getattr(answer, "reason", "") for answer in answers} == {"TRACK_NOT_FOUND"}
     assert len(reads) == 1
+
+
+def _after_the_first_projection(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    project, left = Projector.project, [happens]
+
+    def interrupted(self: Projector, *arguments: object) -> object:
+        rows = project(self, *arguments)  # type: ignore[arg-type]
+        if left:
+            left.pop()()
+        return rows
+
+    monkeypatch.setattr(Projector, "project", interrupted)
+
+
+def _play(user_id: str) -> FeedbackEvent:
+    return FeedbackEvent("new", user_id, FeedbackAction.PLAY, user_vector=warm_factors().vectors[-1], space_id=SPACE_ID)
+
+
+def _vector(engine: Engine) -> bytes:
+    (found,) = engine.embeddings(["new"]).embeddings
+    return found.vector.tobytes()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("what", ["feedback", "credit"])
+def test_what_another_process_acknowledges_meanwhile_is_not_written_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    with Engine.open(home) as one, Engine.open(home) as other:
+        one.ingest([release()])
+        other.sync()
+        one.store.commit(WriteBatch(feedback=[_play("first")]))  # and ended before the vector was written
+        acknowledged: list[bytes] = []
+
+        def happens() -> None:
+            if what == "feedback":
+                one.record_feedback([_play("second")])
+            else:
+                one.ingest([release(artist_ids=("ben",))])
+            acknowledged.append(_vector(one))
+
+        _after_the_first_projection(monkeypatch, happens)
+        other.sync()
+        assert acknowledged == [_vector(other)]
+        one.sync()
+        assert acknowledged == [_vector(one)]
+        assert one.store.standings()["new"].listeners == pytest.approx(2.0 if what == "feedback" else 1.0)
+
+
+def test_feedback_of_the_same_process_waits_for_the_catch_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine.open(home) as one, Engine.open(home) as other:
+        one.ingest([release()])
+        other.sync()
+        one.store.commit(WriteBatch(feedback=[_play("first")]))
+        seen: list[bytes] = []
+
+        def listen() -> None:
+            other.record_feedback([_play("second")])
+            seen.append(_vector(other))
+
+        thread = threading.Thread(target=listen)
+
+        def happens() -> None:
+            thread.start()
+            thread.join(0.3)
+            assert not seen
+
+        _after_the_first_projection(monkeypatch, happens)
+        other.sync()
+        thread.join()
+        assert seen == [_vector(other)]
+        assert other.store.standings()["new"].listeners == pytest.approx(2.0)
+        assert not other.store.stale_ids(other.searcher.view().snapshot)
