@@ -93,13 +93,16 @@ class FittedAcarec:
     def __init__(self, model: CatalogueReader, catalogue: Catalogue, options: FitOptions, chosen: Chosen) -> None:
         self.model = model
         self.chosen = chosen
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._options = options
 
     def project(self, tracks: ColdTracks) -> FloatArray:
         """See `jobs.evaluation.methods.Projector`."""
-        selected = self._catalogue.select(_primary(tracks), self._options.catalogue_limit)
-        return _projected(self.model, tracks, selected, self._catalogue, self._options)
+        return _projected(self.model, tracks, self.select(tracks), self.catalogue, self._options)
+
+    def select(self, tracks: ColdTracks) -> CatalogueRows:
+        """Select the primary artist's tracks, whatever their dates."""
+        return self.catalogue.select(_primary(tracks), self._options.catalogue_limit)
 
 
 def _primary(tracks: ColdTracks) -> ColdTracks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from artist_transfer import Catalogue, ColdTracks, FitOptions, Interactions, fit
+from artist_transfer import Catalogue, CatalogueRows, ColdTracks, FitOptions, Interactions, fit
 from jobs.evaluation.benchmark_folder import Benchmark, FloatArray
 from jobs.evaluation.methods import Chosen
 
@@ -52,6 +52,10 @@ class FittedAnacrusis:
     def project(self, tracks: ColdTracks) -> FloatArray:
         """See `jobs.evaluation.methods.Projector`."""
         return self.projection(tracks).vectors
+
+    def select(self, tracks: ColdTracks) -> CatalogueRows:
+        """Select what each track leans on."""
+        return self.catalogue.select(tracks)
 
     def projection(self, tracks: ColdTracks) -> Projection:
         """Everything that the model says of some tracks."""
