@@ -134,9 +134,11 @@ class WarmingUp:
         return [path]
 
     def checks(self, result: Result) -> Sequence[Check]:
-        """Promise that `both` is never below either alone."""
+        """Promise that `both` is never below either alone; without a listener it is the prior."""
         checks = []
         for count, point in result["points"].items():
+            if count == "0":
+                continue
             means = {line: point["ndcg@20"][line]["mean"] for line in LINES}
             checks.append(
                 Check.at_least(
@@ -192,12 +194,18 @@ def learn(
     )
     by_prior = np.array([case.ndcg(prior, users).mean() for case in cases])
     bar = np.maximum(by_prior, alone)
-
-    def lead(found: NDArray[np.float64]) -> tuple[float, float]:
-        return min(float((found / bar).min()) - 1.0, MARGIN), float(found.mean())
-
-    both, _ = _search(data, lambda options: line(prior, options), lead, ())
+    both, _ = _search(data, lambda options: line(prior, options), lambda found: lead(found, bar), ())
     return both, data
+
+
+def lead(found: NDArray[np.float64], bar: NDArray[np.float64]) -> tuple[float, float]:
+    """Judge figures, shape (c,), by the worst relative lead over others, `MARGIN` at most, and then by their mean.
+
+    Where the others are 0, whatever is found leads by enough.
+    """
+    compared = bar > 0
+    worst = float((found[compared] / bar[compared]).min(initial=np.inf)) - 1.0
+    return min(worst, MARGIN), float(found.mean())
 
 
 def _search(
