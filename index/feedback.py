@@ -167,8 +167,9 @@ class FeedbackTables:
             if self._events is None and (create or self._home.exists(address)):
                 if not self._home.exists(address):
                     Table.create(address, "feedback", "event_id", EVENTS.empty_table())
-                self._events = Table(address, "feedback", "event_id")
-                self._by_track = Table(address, "feedback", "track_id")  # the same rows, looked up by another column
+                # The same rows, looked up by another column; either both are there or none.
+                events, by_track = (Table(address, "feedback", key) for key in ("event_id", "track_id"))
+                self._events, self._by_track = events, by_track
             return self._events
 
     def _standing_table(self, *, create: bool = False) -> Table | None:

@@ -90,8 +90,12 @@ class Home:
         return self.root / "indexes" / check_name(snapshot_id, "snapshot_id")
 
     def exists(self, address: str) -> bool:
-        """Whether a table lies at an address."""
-        return Path(address).is_dir()
+        """Whether a table lies at an address.
+
+        It does from its first manifest on, which Lance writes last: a folder without one is what a process left behind
+        that ended in between, and is made into the table by whoever creates it next.
+        """
+        return any(Path(address, "_versions").glob("*.manifest"))
 
     def discard(self, address: str) -> None:
         """Delete a table that nothing refers to, as far as possible."""

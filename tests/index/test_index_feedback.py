@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from index import FeedbackAction, FeedbackEvent, InvalidInputError, Store, WriteBatch
+from index import DamagedHomeError, FeedbackAction, FeedbackEvent, InvalidInputError, Standing, Store, WriteBatch
+from index.feedback import FeedbackTables
+from index.tables import Table
 
 NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
 
@@ -90,3 +93,41 @@ def test_a_thread_that_was_held_up_with_an_older_handle_counts_no_event_twice(
     older.join()
     newer.join()
     assert tables.counts() == {"one": 1, "two": 1}
+
+
+@pytest.mark.parametrize("left", ["", "_transactions", "_versions", "data"])
+def test_a_first_event_that_was_cut_off_is_made_up_for(tmp_path: Path, left: str) -> None:
+    """The process ended before the table's manifest was written."""
+    Store.open(tmp_path / "home").close()
+    for name in ("feedback.lance", "standings.lance"):
+        folder = tmp_path / "home" / name / left
+        folder.mkdir(parents=True)
+        if left:
+            (folder / "half-written").write_bytes(b"half")
+    with Store.open(tmp_path / "home") as store:
+        assert store.feedback(["new"]) == []
+        assert store.standings() == {}
+        assert store.feedback_version() == 0
+        standing = Standing("new", "als", 1.0, 0.5, graduated=False)
+        store.commit(WriteBatch(feedback=[play()], standings=[standing]))
+        assert store.feedback_counts() == {"new": 1}
+    with Store.open(tmp_path / "home") as store:
+        assert [event.user_id for event in store.feedback(["new"])] == ["ann"]
+        assert store.standings() == {"new": standing}
+
+
+def test_a_table_that_cannot_be_opened_by_track_is_not_half_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit(WriteBatch(feedback=[play()]))
+    tables = FeedbackTables(store.layout)
+    broken = [True]
+
+    def opened(address: str, name: str, key: str) -> Table:
+        if key == "track_id" and broken.pop():
+            raise DamagedHomeError("the disk is away for a moment")
+        return Table(address, name, key)
+
+    broken.insert(0, False)
+    monkeypatch.setattr("index.feedback.Table", opened)
+    with pytest.raises(DamagedHomeError):
+        tables.counts()
+    assert tables.counts() == {"new": 1}
