@@ -26,6 +26,8 @@ LEAST_DISCOVERY = 1.348
 LEAST_CONTENT = 2.0
 MOST_FIT_S = 900.0
 TRACKS, MOST_PROJECT_S = 26_000, 10.0
+LEAST_TIMED = 2_000
+"""Warm tracks from which the time to project more of them can be told: fewer measure what every call costs."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,7 @@ def _about_ours(context: Context) -> list[Check]:
         strongest = _strongest(context, slice_name, "ndcg@20", SIMPLE)
         if strongest:
             checks.append(
-                Check.at_least(
-                    f"{OURS}, {slice_name}: NDCG@20, times that of {strongest}, the strongest simple baseline",
-                    _ratio(context, slice_name, "ndcg@20", OURS, strongest),
-                    least,
-                )
+                _times(context, slice_name, "ndcg@20", f"{strongest}, the strongest simple baseline", strongest, least)
             )
     if RIVAL in context.runs:
         checks += [
@@ -76,11 +74,7 @@ def _about_ours(context: Context) -> list[Check]:
         content = _strongest(context, "overall", metric, CONTENT_ONLY)
         if content:
             checks.append(
-                Check.at_least(
-                    f"{OURS}, overall: {_in_words(metric)}, times that of {content}, the best by content alone",
-                    _ratio(context, "overall", metric, OURS, content),
-                    LEAST_CONTENT,
-                )
+                _times(context, "overall", metric, f"{content}, the best by content alone", content, LEAST_CONTENT)
             )
     for slice_name, rivals in (
         ("without_catalogue_content", CONTENT_ONLY),
@@ -106,12 +100,15 @@ def _about_rival(context: Context) -> list[Check]:
 def _about_time(context: Context) -> list[Check]:
     """Hold the slowest fit, and a projection of all warm tracks as if cold, brought to a round number of tracks."""
     runs = context.runs[OURS]
+    fit_s = Check.at_most(f"{OURS}: seconds of the slowest fit", max(run.fit_s for run in runs), MOST_FIT_S)
     targets = context.benchmark.warm.as_cold()
+    if len(targets) < LEAST_TIMED:
+        return [fit_s]
     start = time.perf_counter()
     placed(runs[0].fitted, targets)
     project_s = (time.perf_counter() - start) / len(targets) * TRACKS
     return [
-        Check.at_most(f"{OURS}: seconds of the slowest fit", max(run.fit_s for run in runs), MOST_FIT_S),
+        fit_s,
         Check.at_most(
             f"{OURS}: seconds to project {TRACKS:,} tracks, at the rate of the {len(targets):,} warm ones",
             project_s,
@@ -132,14 +129,20 @@ def _mean(context: Context, slice_name: str, metric: str, name: str) -> float:
     return float(context.per_user[slice_name][name].metric(metric).mean())
 
 
-def _ratio(context: Context, slice_name: str, metric: str, name: str, reference: str) -> float:
-    theirs = _mean(context, slice_name, metric, reference)
-    return _mean(context, slice_name, metric, name) / theirs if theirs > 0.0 else float("nan")
+def _times(context: Context, slice_name: str, metric: str, said: str, reference: str, least: float) -> Check:
+    """Promise a multiple of a baseline's figure; where that is 0, more than nothing."""
+    ours, theirs = (_mean(context, slice_name, metric, name) for name in (OURS, reference))
+    what = f"{OURS}, {slice_name}: {_in_words(metric)}"
+    if theirs > 0.0:
+        return Check.at_least(f"{what}, times that of {said}", ours / theirs, least)
+    return Check.above(f"{what}, above the 0 of {said}", ours, 0.0)
 
 
 def _difference(context: Context, slice_name: str, name: str, reference: str) -> Check:
     difference = _mean(context, slice_name, "ndcg@20", name) - _mean(context, slice_name, "ndcg@20", reference)
-    return Check.above(f"{name} above {reference}, {slice_name}: difference in NDCG@20", difference, 0.0)
+    # The paper's network has the zero vector for a track without a catalogue: to be above it there says little.
+    nothing = f" ({RIVAL} has nothing there)" if reference == RIVAL and slice_name.startswith("without_") else ""
+    return Check.above(f"{name} above {reference}, {slice_name}{nothing}: difference in NDCG@20", difference, 0.0)
 
 
 def _clearly_above(context: Context, slice_name: str, reference: str) -> Check:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jobs.evaluation import promises
 from jobs.evaluation.context import Check, Context
 from jobs.evaluation.promises import Promises
 from jobs.evaluation.protocol import PerUser
@@ -46,7 +47,9 @@ def test_good_figures_keep_every_promise(fitted: Context):
     assert strongest.measured == pytest.approx(1.5, rel=1e-2)
     above = [name for name in found if name.startswith("anacrusis above acarec, ")]
     assert len(above) == sum(one.users.size > 0 for one in fitted.slices.values()) >= 12
-    assert sum("without_catalogue" in name for name in above) >= 3
+    nothing = [name for name in above if "(acarec has nothing there)" in name]
+    assert nothing == [name for name in above if "without_catalogue" in name]
+    assert len(nothing) >= 3
     assert {"anacrusis: seconds of the slowest fit"} < set(found)
 
 
@@ -84,6 +87,34 @@ def test_clearly_above_is_more_than_above(fitted: Context):
     found = promised(replace(even, per_user=judged))
     (check,) = (one for said, one in found.items() if said.startswith(f"anacrusis clearly above popularity, {name}:"))
     assert not check.holds
+
+
+def test_a_baseline_that_finds_nothing_is_beaten_by_anything(fitted: Context):
+    """A multiple of 0 promises nothing."""
+    none = {slice_name: dict(by_method) for slice_name, by_method in with_figures(fitted, **GOOD).per_user.items()}
+    for method in ("popularity", "content_ridge", "artist_mean"):
+        none["discovery"][method] = PerUser(*(np.zeros(fitted.slices["discovery"].users.size) for _ in range(2)))
+    found = promised(replace(fitted, per_user=none))
+    (check,) = (one for name, one in found.items() if name.startswith("anacrusis, discovery: NDCG@20, above the 0 of "))
+    assert check.holds
+    none["discovery"]["anacrusis"] = none["discovery"]["artist_mean"]
+    (check,) = (
+        one
+        for name, one in promised(replace(fitted, per_user=none)).items()
+        if name.startswith("anacrusis, discovery: NDCG@20, above the 0 of ")
+    )
+    assert not check.holds
+
+
+def test_a_small_folder_tells_nothing_of_the_time_that_many_tracks_take(
+    fitted: Context, monkeypatch: pytest.MonkeyPatch
+):
+    warm = len(fitted.benchmark.warm)
+    assert warm < promises.LEAST_TIMED
+    name = f"anacrusis: seconds to project 26,000 tracks, at the rate of the {warm:,} warm ones"
+    assert name not in promised(fitted)
+    monkeypatch.setattr(promises, "LEAST_TIMED", warm)
+    assert promised(fitted)[name].measured > 0
 
 
 def test_methods_that_were_not_fitted_are_not_promised_about(simple: Context, fitted: Context):
