@@ -31,6 +31,9 @@ FULL = "one network"
 AVERAGED = "full model: several networks, averaged"
 PLOT = "ablation.png"
 
+MOST_AT_ONCE = 4
+"""Fits side by side at most: each takes the memory of a whole training."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -80,7 +83,8 @@ PARTS = (
 class Ablation:
     """Fits a single network for each part, seed 0, and judges by ``cold_val``; the evaluated model stands beside them.
 
-    Fits run side by side, as many as there are threads, each on one.
+    Fits run side by side, as many as there are threads and `MOST_AT_ONCE`, each on one; a GPU is lent to one after the
+    other.
 
     Attributes
     ----------
@@ -112,14 +116,23 @@ class Ablation:
         fit_s = {AVERAGED: run.fit_s}
         self.on_progress(Progress("ablation", 0, len(parts) + 1, "one network for each part"))
         every = (Part(FULL), *parts)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        threads = torch.get_num_threads()
+        workers = at_once(options, threads)
+        # A fit puts the number of threads back that it found. Side by side they would find each other's: all find 1.
+        torch.set_num_threads(1)
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        try:
             fits = pool.map(lambda part: _fitted(context.benchmark, options, part), every)
             for done, (part, (vectors, seconds)) in enumerate(zip(every, fits, strict=True), 1):
                 placed[part.name], fit_s[part.name] = vectors, seconds
                 self.on_progress(Progress("ablation", done, len(every), part.name))
+        finally:
+            pool.shutdown(cancel_futures=True)  # waits for what runs; after an error, nothing further begins
+            torch.set_num_threads(threads)
         figures = _judged(context.benchmark, placed)
         return {
             "split": VALIDATION,
+            "at_once": workers,
             "parts": {name: {"fit_s": fit_s[name], "slices": found} for name, found in figures.items()},
         }
 
@@ -135,7 +148,7 @@ class Ablation:
                 f"NDCG@20 of `anacrusis` on `{result['split']}`, one network for each line, fitted with seed 0 and one "
                 f"thing changed at a time; in brackets the relative difference from `{FULL}`. This table is an aid to "
                 f"choosing: the model was chosen on `{result['split']}`, so its lead here is flattered, and no other "
-                "split is looked at. Fits ran side by side.",
+                f"split is looked at. {result['at_once']} of the fits ran at a time, each on one thread.",
                 f"![Relative difference in NDCG@20 from one network, with 95 % intervals over users]({PLOT})",
                 markdown_table(["model", *(one.replace("_", " ") for one in SLICES), "fit, s"], rows),
             ]
@@ -158,6 +171,13 @@ class Ablation:
     def checks(self, result: Result) -> Sequence[Check]:
         """Promise nothing: a part that gives nothing may still be kept for its simplicity."""
         return []
+
+
+def at_once(options: FitOptions, threads: int) -> int:
+    """Give the number of fits that run side by side on so many threads."""
+    from artist_transfer.acarec import resolve_device
+
+    return 1 if resolve_device(options.device).type == "cuda" else min(threads, MOST_AT_ONCE)
 
 
 def _fitted(benchmark: Benchmark, options: FitOptions, part: Part) -> tuple[FloatArray, float]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from artist_transfer import NO_DATE, RankingOptions
+from artist_transfer import NO_DATE, FitOptions, RankingOptions
 from jobs.evaluation import ablation
-from jobs.evaluation.ablation import AVERAGED, FULL, PARTS, SLICES, Ablation, Part
+from jobs.evaluation.ablation import AVERAGED, FULL, MOST_AT_ONCE, PARTS, SLICES, Ablation, Part, at_once
 from jobs.evaluation.context import Context
 from jobs.progress import Progress
 
@@ -66,7 +68,7 @@ def test_the_section_fits_judges_writes_and_draws(fitted: Context, tmp_path: Pat
         ((), True, False),
         ((), True, True),
     ]
-    assert found["split"] == "cold_val"
+    assert (found["split"], found["at_once"]) == ("cold_val", at_once(FitOptions(), torch.get_num_threads()))
     full, averaged = (found["parts"][name]["slices"] for name in (FULL, AVERAGED))
     judged = fitted.runs["anacrusis"][0].fitted.project(fitted.benchmark.splits["cold_val"].tracks)
     from jobs.evaluation.methods import ValJudge
@@ -95,3 +97,34 @@ def test_the_section_fits_judges_writes_and_draws(fitted: Context, tmp_path: Pat
 
 def test_without_our_method_there_is_nothing_to_take_away(simple: Context):
     assert Ablation().measure(simple) == {}
+
+
+def test_as_many_fits_as_threads_but_not_too_many_and_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    cpu = FitOptions(device="cpu")
+    assert [at_once(cpu, threads) for threads in (1, 2, 64)] == [1, 2, MOST_AT_ONCE]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert at_once(FitOptions(), 64) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_nothing_further_begins_and_threads_are_as_they_were(
+    fitted: Context, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+):
+    before, begun = torch.get_num_threads(), []
+
+    def failing(warm, options, *, interactions):
+        begun.append(torch.get_num_threads())
+        if len(begun) > 1:
+            time.sleep(0.2)
+        raise error
+
+    monkeypatch.setattr(ablation, "fit", failing)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(error):
+            Ablation().measure(fitted)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(begun) == {1}
+    assert len(begun) < len(PARTS) // 2  # those that ran, and what a slow main thread let them take up
