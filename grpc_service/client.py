@@ -311,7 +311,7 @@ class Client(NeighborQueries):
         events : sequence of Feedback
             1 to 10,000.
         space_id : str, optional
-            Refuse to record for another space.
+            Refuse to record for another space; needed where an event brings a user's vector, which is of one space.
         timeout_s : float, optional
             Instead of the client's.
 

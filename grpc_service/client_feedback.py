@@ -29,9 +29,9 @@ class Feedback:
     session_position : int
         Place in the listener's session, from 1; 0: unknown.
     at : datetime.datetime or None
-        When, with its time zone.
+        When, with its time zone, in the years 1970 to 9998.
     user_vector : array_like of float, shape (dim,), or None
-        The listener's vector, where the space was imported without it.
+        The listener's vector, where the space was imported without it; the call names its space then.
     event_id : str
         Names the event: one of the same id counts once. Empty: made from the rest.
     """
@@ -72,7 +72,8 @@ class FeedbackResult:
     ----------
     event_id : str
     state : str
-        ``counted``, ``waiting`` (until a space has the listener's vector), ``unchanged`` or ``refused``.
+        ``counted``, ``waiting`` (until a space has the listener's vector, or the event is sent again with it),
+        ``unchanged`` or ``refused``.
     error : ClientError or None
         Why it was refused.
     """

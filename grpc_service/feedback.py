@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from grpc_service.errors import RequestError, TransportError, VectorPayloadError, to_status
+from grpc_service.errors import DeadlineExpiredError, RequestError, TransportError, VectorPayloadError, to_status
 from grpc_service.interceptor import current_request_id
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
@@ -42,10 +43,15 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             raise RequestError(
                 f"The request holds {len(request.events)} events; give 1 to {MAX_EVENTS} a call.", field="events"
             )
+        # Ten thousand events are work: none of it happens on the event loop, which others' answers wait for.
+        return await self._work.feedback.run(self._record, request, deadline_of(context))
+
+    def _record(self, request: pb.RecordFeedbackRequest, deadline: float | None) -> pb.RecordFeedbackResponse:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineExpiredError("The deadline passed before the work began; allow more time.")
         read = [_read(message) for message in request.events]
-        deadline_of(context)
         events = [one for one in read if isinstance(one, FeedbackEvent)]
-        report = await self._work.feedback.run(self._work.engine.record_feedback, events, space_id=request.space_id)
+        report = self._work.engine.record_feedback(events, space_id=request.space_id)
         recorded = iter(report.outcomes)
         return pb.RecordFeedbackResponse(
             space_id=report.space_id,

@@ -327,7 +327,9 @@ def check_event(event: FeedbackEvent, dim: int | None) -> None:
                 f"the event's time is {event.at.isoformat()}: give one of the years 1970 to 9998, or none", field="at"
             )
     if (event.user_vector is None) != (not event.space_id):
-        raise InvalidVectorError("user_vector and space_id go together: give both or neither", field="user_vector")
+        raise InvalidVectorError(
+            "a user_vector counts only in its own space: give its space_id, or neither", field="user_vector"
+        )
     if event.user_vector is not None:
         check_vectors(np.asarray(event.user_vector)[None], dim=dim, names=[event.user_id], field="user_vector")
 

@@ -140,7 +140,7 @@ class FeedbackRecorder:
         Parameters
         ----------
         events : sequence of FeedbackEvent
-            A `user_vector` without a space is of the one that is served.
+            One that brings a `user_vector` names its space, by itself or by `space_id`; else it is refused.
         space_id : str
             The space the caller means; empty for the published one.
 
@@ -157,11 +157,9 @@ class FeedbackRecorder:
             view = self._searcher.view()
             if space_id and space_id != view.space_id:
                 raise SpaceMismatchError(space_id, view.space_id)
-            # One call may tell of a track that another process has stored a moment ago.
+            # Never the served space by default: a vector of the last training would count in the next one.
             taken = [
-                replace(event, space_id=view.space_id)
-                if event.user_vector is not None and not event.space_id
-                else event
+                replace(event, space_id=space_id) if event.user_vector is not None and not event.space_id else event
                 for event in events
             ]
             errors = self._refusals(taken, view)

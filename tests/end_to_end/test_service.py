@@ -67,7 +67,7 @@ def test_feedback_survives_a_kill_right_behind_its_acknowledgement(home: Path, s
     with Client(server.address, timeout_s=60.0) as client:
         before = client.ingest("new", audio=audio_bytes(330.0), artist_ids=["ada"], include_vector=True).vector
         plays = [Feedback("new", "listener"), Feedback("new", "stranger"), Feedback("new", "fan", user_vector=-before)]
-        report = client.record_feedback(plays)
+        report = client.record_feedback(plays, space_id=SPACE_ID)
         server.process.send_signal(signal.SIGKILL)
     assert [result.state for result in report.results] == ["counted", "waiting", "counted"]
     assert server.process.wait(timeout=30) == -signal.SIGKILL
@@ -75,7 +75,7 @@ def test_feedback_survives_a_kill_right_behind_its_acknowledgement(home: Path, s
         moved = client.get_embedding("new")
         assert moved.model_id.endswith("+feedback")
         assert not np.allclose(moved.vector, before)
-        assert {result.state for result in client.record_feedback(plays).results} == {"unchanged"}
+        assert {result.state for result in client.record_feedback(plays, space_id=SPACE_ID).results} == {"unchanged"}
         np.testing.assert_array_equal(client.get_embedding("new").vector, moved.vector)
 
 

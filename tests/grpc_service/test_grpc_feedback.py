@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -12,10 +14,13 @@ from fake_engine import DIM, SPACE, FakeEngine
 from grpc_harness import running
 
 from grpc_service.client import Client, FailedPreconditionError, Feedback, InvalidArgumentError, NotFoundError, Tier
-from grpc_service.feedback import MAX_EVENTS
+from grpc_service.errors import DeadlineExpiredError
+from grpc_service.feedback import MAX_EVENTS, FeedbackServicer, _read
+from grpc_service.options import ServerOptions
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import feedback_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from grpc_service.work import Work
 from index import FeedbackAction
 from jobs import Engine
 
@@ -98,7 +103,10 @@ def test_the_real_engine_moves_the_track_before_the_call_returns(home: Path) -> 
                 Feedback("new", f"fan-{number}", user_vector=np.eye(len(before), dtype=np.float32)[0])
                 for number in range(12)
             ]
-            report = client.record_feedback([*fans, Feedback("ada-0", "listener"), Feedback("nobody", "listener")])
+            report = client.record_feedback(
+                [*fans, Feedback("ada-0", "listener"), Feedback("nobody", "listener")],
+                space_id=opened.serving()[0],
+            )
             assert [result.state for result in report.results] == ["counted"] * 12 + ["refused"] * 2
             assert isinstance(report.results[-2].error, FailedPreconditionError)
             assert report.results[-2].error.reason == "TRACK_COLLABORATIVE"
@@ -108,5 +116,25 @@ def test_the_real_engine_moves_the_track_before_the_call_returns(home: Path) -> 
             moved = client.get_embedding("new")
             assert moved.vector[0] > before[0]
             assert moved.model_id.endswith("+feedback")
-            again = client.record_feedback(fans)
+            again = client.record_feedback(fans, space_id=opened.serving()[0])
             assert {result.state for result in again.results} == {"unchanged"}
+
+
+def test_events_are_read_off_the_event_loop_and_not_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def read(message: pb.FeedbackEvent) -> object:
+        threads.append(threading.current_thread().name)
+        return _read(message)
+
+    monkeypatch.setattr("grpc_service.feedback._read", read)
+    engine = FakeEngine()
+    with running(engine) as server, Client(server.address) as client:
+        client.record_feedback([Feedback("warm-0", "ann")])
+        assert [name.rstrip("_0123456789") for name in threads] == ["feedback"]
+    work = Work(engine, ServerOptions())
+    request = pb.RecordFeedbackRequest(events=[Feedback("warm-0", "ann").message()])
+    with pytest.raises(DeadlineExpiredError):
+        FeedbackServicer(work)._record(request, time.monotonic() - 1.0)
+    work.close()
+    assert len(threads) == 1

@@ -21,6 +21,8 @@ PLAY, SKIP = FeedbackAction.PLAY, FeedbackAction.SKIP
 
 
 def play(track_id: str = "new", user_id: str = "listener", **fields: object) -> FeedbackEvent:
+    if "user_vector" in fields:
+        fields.setdefault("space_id", SPACE_ID)
     return FeedbackEvent(track_id, user_id, fields.pop("action", PLAY), **fields)  # type: ignore[arg-type]
 
 
@@ -136,6 +138,7 @@ def test_each_event_that_cannot_be_taken_says_why(cold: Engine) -> None:
             play(user_vector=np.full(DIM, np.nan, np.float32)),
             play(session_position=0),
             play(user_vector=np.ones(DIM, np.float32), space_id="another"),
+            play(user_vector=np.ones(DIM, np.float32), space_id=""),
             play(at=dt.datetime(2024, 5, 1)),
             play(),
         ]
@@ -149,6 +152,7 @@ def test_each_event_that_cannot_be_taken_says_why(cold: Engine) -> None:
         "VECTOR_INVALID",
         "INPUT_INVALID",
         "SPACE_MISMATCH",
+        "VECTOR_INVALID",
         "INPUT_INVALID",
         "",
     ]
@@ -278,7 +282,10 @@ def test_a_cosine_space_without_users_takes_the_listeners_own_vectors(tmp_path: 
         engine.refresh(space_id="cosine")
         engine.ingest([release()])
         factors = warm_factors(seed=3)
-        fans = [play(user_id=f"fan-{number}", user_vector=100.0 * factors.vectors[-1]) for number in range(20)]
+        fans = [
+            play(user_id=f"fan-{number}", user_vector=100.0 * factors.vectors[-1], space_id="cosine")
+            for number in range(20)
+        ]
         engine.record_feedback(fans)
         assert nearest(engine) == {"dana-0", "dana-1", "dana-2"}
 
@@ -323,3 +330,13 @@ def test_an_event_that_waits_is_completed_by_its_listeners_vector(home: Path) ->
         both = [play("new", "late", event_id="two"), play("new", "late", event_id="two", user_vector=fan.user_vector)]
         assert states(engine.record_feedback(both)) == [FeedbackState.COUNTED] * 2
         assert engine.store.standings(["new"])["new"].listeners == pytest.approx(2.0)
+
+
+def test_a_vector_is_of_the_space_that_is_named_and_of_no_other(cold: Engine) -> None:
+    """One that was made by the last training does not become the next one's by coming late."""
+    nameless = play(user_id="fan", user_vector=np.ones(DIM, np.float32), space_id="", event_id="one")
+    (outcome,) = cold.record_feedback([nameless]).outcomes
+    assert outcome.error is not None
+    assert "space_id" in str(outcome.error)
+    assert not cold.store.feedback_counts()
+    assert states(cold.record_feedback([nameless], space_id=SPACE_ID)) == [FeedbackState.COUNTED]

@@ -29,7 +29,8 @@ class FeedbackServiceStub:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo).
+    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     def __init__(self, channel):
@@ -49,7 +50,8 @@ class FeedbackServiceServicer:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo).
+    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     def RecordFeedback(self, request, context):
@@ -82,7 +84,8 @@ class FeedbackService:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo).
+    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     @staticmethod
