@@ -46,7 +46,8 @@ class CatchUp:
         self._encoder = encoder
         self._gate = gate
         self._counting = threading.Lock()
-        self._others = False
+        self._others = False  # somebody else wrote, or something is to be tried again
+        self._others_tracks = False
         self._seen = ("", 0, 0, 0)  # the served space; the versions of its fresh table, of the tracks, of the feedback
         self._unsubscribe = store.subscribe(self._note_commit)
 
@@ -70,8 +71,10 @@ class CatchUp:
         if published is None:
             return False
         changed = self._searcher.catch_up()
-        if self._others_wrote(published.space_id):
-            self._projectors.forget()  # their tracks may belong to the catalogue
+        wrote, wrote_tracks = self._others_wrote(published.space_id)
+        if wrote_tracks:
+            self._projectors.forget()  # their tracks may belong to the catalogue; fresh rows and feedback never do
+        if wrote:
             self._project_missing(published, self._gate.alone)
         return changed
 
@@ -99,7 +102,7 @@ class CatchUp:
         with self._counting:
             space_id, fresh, tracks, feedback = self._seen
             if committed.tracks:
-                self._others |= committed.tracks_version != tracks + 1
+                self._others_tracks |= committed.tracks_version != tracks + 1
                 tracks = max(tracks, committed.tracks_version)
             if space_id in committed.fresh_versions:
                 self._others |= committed.fresh_versions[space_id] != fresh + 1
@@ -109,14 +112,19 @@ class CatchUp:
                 feedback = max(feedback, committed.feedback_version)
             self._seen = (space_id, fresh, tracks, feedback)
 
-    def _others_wrote(self, space_id: str) -> bool:
-        """Tell whether others wrote tracks, vectors or feedback since the last call; now and then too often."""
+    def _others_wrote(self, space_id: str) -> tuple[bool, bool]:
+        """Tell whether others wrote tracks, vectors or feedback since the last call, and whether tracks.
+
+        Now and then it says so when nobody did.
+        """
         fresh, tracks, *_ = self._store.versions(space_id)
         feedback = self._store.feedback_version()
         with self._counting:
             others, self._others = self._others, False
+            others_tracks, self._others_tracks = self._others_tracks, False
             seen, self._seen = self._seen, (space_id, fresh, tracks, feedback)
-        return others or space_id != seen[0] or fresh > seen[1] or tracks > seen[2] or feedback > seen[3]
+        others_tracks |= space_id != seen[0] or tracks > seen[2]
+        return others or others_tracks or fresh > seen[1] or feedback > seen[3], others_tracks
 
     def _project_missing(self, snapshot: SnapshotRecord, passing: Callable[[], AbstractContextManager[None]]) -> None:
         """Project stored tracks that a snapshot lacks, or knows as they were before their credits, audio or feedback.

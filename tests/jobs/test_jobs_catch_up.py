@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from made_catalogue import DIM, SPACE_ID, audio_bytes, release, warm_factors, warm_releases
 
-from index import FeedbackAction, FeedbackEvent, Tier, WriteBatch
+from index import FeedbackAction, FeedbackEvent, Store, Tier, WriteBatch
 from jobs import Engine, IngestState, Query
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
 from jobs.manifest import Manifest
-from jobs.projector import Projector
+from jobs.projector import Projector, build_projector
 from jobs.spaces import import_space, rollback_snapshot
 
 
@@ -244,3 +244,30 @@ def test_feedback_of_the_same_process_waits_for_the_catch_up(home: Path, monkeyp
         assert seen == [_vector(other)]
         assert other.store.standings()["new"].listeners == pytest.approx(2.0)
         assert not other.store.stale_ids(other.searcher.view().snapshot)
+
+
+def test_feedback_of_another_process_does_not_have_the_catalogue_read_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def counted(store: Store, folder: Path, space_id: str, *arguments: object, **fields: object) -> object:
+        built.append(space_id)
+        return build_projector(store, folder, space_id, *arguments, **fields)  # type: ignore[arg-type]
+
+    with Engine.open(home) as one, Engine.open(home) as other:
+        one.ingest([release()])
+        other.sync()
+        other.warm_up()
+        monkeypatch.setattr("jobs.projector.build_projector", counted)
+        one.record_feedback([_play("first")])
+        one.store.commit(WriteBatch(feedback=[_play("second")]))  # and ended before the vector was written
+        other.sync()
+        assert other.store.standings()["new"].listeners == pytest.approx(2.0)
+        assert not built
+        one.ingest([release("ada-0", artist_ids=("ben",))])  # a warm track
+        one.record_feedback([_play("third")])
+        built.clear()
+        other.sync()
+        other.record_feedback([_play("fourth")])
+        assert built
