@@ -1,8 +1,8 @@
 """Warming up stored tracks: their feedback and their listeners' vectors, folded into what was projected.
 
 The fold always begins at the projection, which is made anew each time: never at a vector that feedback was folded into.
-So it does not matter in how many calls the feedback came, and a refresh, a new training or a corrected credit starts
-from its own prior with all of the feedback.
+So it does not matter, but for rounding, in how many calls the feedback came; and a refresh, a new training or a
+corrected credit starts from its own prior with all of the feedback.
 """
 
 from __future__ import annotations
