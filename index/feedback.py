@@ -168,8 +168,8 @@ class FeedbackTables:
                 if not self._home.exists(address):
                     Table.create(address, "feedback", "event_id", EVENTS.empty_table())
                 # The same rows, looked up by another column; either both are there or none.
-                events, by_track = (Table(address, "feedback", key) for key in ("event_id", "track_id"))
-                self._events, self._by_track = events, by_track
+                events = Table(address, "feedback", "event_id", ["track_id"])
+                self._events, self._by_track = events, Table(address, "feedback", "track_id")
             return self._events
 
     def _standing_table(self, *, create: bool = False) -> Table | None:

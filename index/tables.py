@@ -67,6 +67,8 @@ class Table:
         What errors call it, such as "tracks" or "served/SPACE".
     key : str
         Its key column.
+    indexed : sequence of str
+        Further columns that are looked up by, and indexed like the key.
 
     Raises
     ------
@@ -74,10 +76,11 @@ class Table:
         It cannot be opened.
     """
 
-    def __init__(self, address: str, name: str, key: str) -> None:
+    def __init__(self, address: str, name: str, key: str, indexed: Sequence[str] = ()) -> None:
         self.address = address
         self.name = name
         self.key = key
+        self._indexed = (key, *indexed)
         self._handle_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._merges = 0
@@ -200,10 +203,12 @@ class Table:
                 dataset = lance.dataset(self.address)
                 indices = dataset.describe_indices()
                 if indices:
-                    parts = len(indices[0].segments)
+                    parts = max(len(index.segments) for index in indices)
                     dataset.optimize.optimize_indices(num_indices_to_merge=parts if parts >= _INDEX_PARTS else 0)
-                elif dataset.count_rows() >= _INDEX_ROWS:
-                    dataset.create_scalar_index(self.key, "BTREE")
+                missing = set(self._indexed) - {name for index in indices for name in index.field_names}
+                if missing and dataset.count_rows() >= _INDEX_ROWS:
+                    for column in sorted(missing):
+                        dataset.create_scalar_index(column, "BTREE")
             except (OSError, ValueError, RuntimeError) as error:
                 # Without it everything works, more slowly.
                 _log.info("the keys of table %s were not indexed: %s", self.name, error)

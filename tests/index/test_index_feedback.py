@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lance
 import pytest
 
 from index import DamagedHomeError, FeedbackAction, FeedbackEvent, InvalidInputError, Standing, Store, WriteBatch
@@ -121,13 +123,28 @@ def test_a_table_that_cannot_be_opened_by_track_is_not_half_open(store: Store, m
     tables = FeedbackTables(store.layout)
     broken = [True]
 
-    def opened(address: str, name: str, key: str) -> Table:
+    def opened(address: str, name: str, key: str, indexed: Sequence[str] = ()) -> Table:
         if key == "track_id" and broken.pop():
             raise DamagedHomeError("the disk is away for a moment")
-        return Table(address, name, key)
+        return Table(address, name, key, indexed)
 
     broken.insert(0, False)
     monkeypatch.setattr("index.feedback.Table", opened)
     with pytest.raises(DamagedHomeError):
         tables.counts()
     assert tables.counts() == {"new": 1}
+
+
+def test_many_events_are_indexed_by_track_and_found_with_those_that_come_later(store: Store) -> None:
+    events = [play(f"track-{number % 3000}", f"user-{number}") for number in range(18_000)]
+    for start in range(0, len(events), 6000):
+        store.commit(WriteBatch(feedback=events[start : start + 6000]))
+    store._feedback.opened()[0].compact()
+    indices = lance.dataset(store.layout.feedback).describe_indices()
+    assert {name for index in indices for name in index.field_names} == {"event_id", "track_id"}
+    receipt = store.commit(WriteBatch(feedback=[play("track-1", "late"), events[1]]))
+    assert len(receipt.newly_recorded) == 1
+    store._feedback.opened()[0].compact()
+    found = store.feedback(["track-1"])
+    assert {event.user_id for event in found} == {f"user-{number}" for number in range(1, 18_000, 3000)} | {"late"}
+    assert store.feedback_counts()["track-1"] == len(found) == 7
