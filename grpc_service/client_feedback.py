@@ -58,7 +58,10 @@ class Feedback:
         if self.at is not None:
             if self.at.tzinfo is None:
                 raise ValueError(f"The time {self.at} has no time zone; give one, such as datetime.UTC.")
-            message.event_time.FromDatetime(self.at)
+            try:
+                message.event_time.FromDatetime(self.at)
+            except OverflowError:
+                raise ValueError(f"The time {self.at} lies outside of the years 1970 to 9998.") from None
         if self.user_vector is not None:
             message.user_vector.CopyFrom(pack_vectors(np.asarray(self.user_vector, dtype=np.float32)))
         return message

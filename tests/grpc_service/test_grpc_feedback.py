@@ -90,6 +90,8 @@ def test_what_the_client_can_see_it_says_itself() -> None:
         Feedback("warm-0", "ann", "like").message()
     with pytest.raises(ValueError, match="time zone"):
         Feedback("warm-0", "ann", at=WHEN.replace(tzinfo=None)).message()
+    with pytest.raises(ValueError, match="1970 to 9998"):
+        Feedback("warm-0", "ann", at=dt.datetime.fromisoformat("0001-01-01T00:00:00+14:00")).message()
 
 
 def test_the_real_engine_moves_the_track_before_the_call_returns(home: Path) -> None:
