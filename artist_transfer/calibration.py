@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_transfer.catalogue import CatalogueRows
+from artist_transfer.credits import Role
 from artist_transfer.ranking import row_cosine, unit_rows
 from artist_transfer.types import FloatArray
 
@@ -18,7 +19,7 @@ _PENALTY = 10.0
 # A step of the curve holds at least so many tracks: a mean of fewer cosines is noise.
 _STEP = 25
 
-_SIGNS = 9
+_SIGNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Calibration:
 
     Attributes
     ----------
-    weights : ndarray, shape (9,), float32
+    weights : ndarray, shape (10,), float32
     scores, cosines : ndarray, shape (knots,), float32
         The curve; scores ascend, cosines do not fall and lie in [0, 1].
     """
@@ -45,7 +46,7 @@ class Calibration:
 
         Parameters
         ----------
-        signs_ : ndarray, shape (n, 9), float32
+        signs_ : ndarray, shape (n, 10), float32
             From `signs`; n at least 1.
         cosine : ndarray, shape (n,), float64
             Between the projected and the true vector.
@@ -65,7 +66,7 @@ class Calibration:
         return cls(weights, knots.astype(np.float32), np.clip(levels, 0.0, 1.0).astype(np.float32))
 
     def of(self, signs_: FloatArray) -> FloatArray:
-        """Confidence for signs (m, 9); shape (m,), float32, in [0, 1]."""
+        """Confidence for signs (m, 10); shape (m,), float32, in [0, 1]."""
         found: FloatArray = np.interp(signs_ @ self.weights, self.scores, self.cosines).astype(np.float32)
         return found
 
@@ -89,9 +90,10 @@ def signs(
 ) -> FloatArray:
     """Gather what tells a sure projection from a guess.
 
-    A constant; whether there is a catalogue, its size (log(1 + n) and 1 / n) and how much its tracks agree (length of
-    the mean of their directions, also beside 1 / n); the cosine of the projected vector with that mean; whether the
-    content is known, and whether it is all there is.
+    A constant; whether there is a catalogue, whether a primary artist's tracks are in it (a guest's alone say less),
+    its size (log(1 + n) and 1 / n) and how much its tracks agree (length of the mean of their directions, also beside
+    1 / n); the cosine of the projected vector with that mean; whether the content is known, and whether it is all
+    there is.
 
     Parameters
     ----------
@@ -105,11 +107,13 @@ def signs(
 
     Returns
     -------
-    ndarray, shape (m, 9), float32
+    ndarray, shape (m, 10), float32
     """
     sizes = selected.sizes
     has = sizes > 0
     mean = np.zeros_like(vectors)
+    primary = np.zeros(sizes.size, dtype=np.bool_)
+    primary[np.repeat(np.arange(sizes.size), sizes)[selected.roles == Role.PRIMARY]] = True
     if has.any():
         sums = np.add.reduceat(unit_rows(collaborative[selected.rows]), selected.indptr[:-1][has], axis=0)
         mean[has] = sums / sizes[has, None]
@@ -118,6 +122,7 @@ def signs(
     columns = (
         np.ones(sizes.size),
         has,
+        primary,
         np.log1p(sizes),
         reciprocal,
         agreement,

@@ -57,7 +57,7 @@ class RankingOptions:
     """
 
     steps: int = 240
-    members: int = 3
+    members: int = 4
     candidates: int = 2500
     listeners: int = 1024
     catalogue_sample: int = 16

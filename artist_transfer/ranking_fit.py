@@ -105,9 +105,11 @@ def fit_ranking(
         vectors, _, quantiles = plain.read(tracks.as_cold(), selected, catalogue, options.batch_size)
         return _Hidden(rows, tracks, selected, vectors, quantiles)
 
-    known, new = place(held_out).with_catalogue(), place(newcomers).without_catalogue()
+    known, unknown = place(held_out).with_catalogue(), place(newcomers)
+    new, guests = unknown.without_catalogue(), unknown.of_guests()
     if new.rows.size < _FEW:  # a space of few artists has none to spare: known ones are taken for new
         new = place(held_out, empty=True)
+    calibrating = (known, new, guests)
     # Least squares: with this factor u . projected is right on average for any u that does not know the track.
     true = known.tracks.collaborative
     scale = float((known.vectors * true).sum() / max(float((known.vectors**2).sum()), 1e-12))
@@ -118,8 +120,8 @@ def fit_ranking(
     return RankingFit(
         reader=RankingReader(networks, descriptors, power, scale if scale > 0.0 else 1.0),
         calibration=Calibration.fit(
-            np.concatenate([part.signs(seen) for part in (known, new)]),
-            np.concatenate([part.cosine() for part in (known, new)]),
+            np.concatenate([part.signs(seen) for part in calibrating]),
+            np.concatenate([part.cosine() for part in calibrating]),
         ),
         widening=(known.widening(descriptors), new.widening(descriptors)),
         ndcg=judge.ndcg(known.vectors),
@@ -148,6 +150,10 @@ class _Hidden:
 
     def without_catalogue(self) -> _Hidden:
         return self._take(np.flatnonzero(self.selected.sizes == 0))
+
+    def of_guests(self) -> _Hidden:
+        """Keep those whose catalogue is another credited artist's alone."""
+        return self._take(np.flatnonzero(self.selected.sizes > 0))
 
     def _take(self, at: IntArray) -> _Hidden:
         return _Hidden(

@@ -15,8 +15,8 @@ from artist_transfer.catalogue import Catalogue, CatalogueRows
 from artist_transfer.credits import IntArray
 from artist_transfer.descriptors import Descriptors
 from artist_transfer.model import FittedModel, ModelFacts, Placement
-from artist_transfer.ranking_network import NetworkShape, RankingNetwork
-from artist_transfer.ranking_training import TrackTensors, credited_besides, read
+from artist_transfer.ranking_network import RankingNetwork
+from artist_transfer.ranking_training import TrackTensors, credited_besides, network_shape, read
 from artist_transfer.types import ColdTracks, FloatArray
 
 # Floats of catalogue vectors and keys held at once: 64 MiB.
@@ -160,7 +160,7 @@ class RankingModel(FittedModel):
         """Rebuild the model; raises KeyError, ValueError or RuntimeError where `tensors` do not fit."""
         descriptors = Descriptors.from_tensors(tensors, facts.content_dim)
         ranking = facts.options.ranking
-        shape = NetworkShape(descriptors.width, facts.dim, ranking.hidden, ranking.heads, ranking.dropout)
+        shape = network_shape(descriptors.width, facts.dim, ranking)
         networks = []
         for member in range(ranking.members):
             prefix = f"network{member}."

@@ -29,6 +29,8 @@ class NetworkShape:
         Ways of reading the catalogue.
     dropout : float
         Share of the summary that is left out in training.
+    catalogue_sample : int
+        Catalogue tracks that a target has in training at most.
     """
 
     descriptors: int
@@ -36,6 +38,7 @@ class NetworkShape:
     hidden: int = 256
     heads: int = 4
     dropout: float = 0.1
+    catalogue_sample: int = 16
 
 
 class RankingNetwork(nn.Module):
@@ -55,8 +58,9 @@ class RankingNetwork(nn.Module):
 
     The values are the catalogue's own vectors, so that the answer starts as a weighted artist mean. The gains g set the
     length apart from the direction (a vector's length acts as popularity in an inner product); the residual says what
-    no catalogue track says, and all there is to say without a catalogue. c_t counts the target's further credits. There
-    is no positional encoding: the order of the catalogue changes nothing.
+    no catalogue track says, and all there is to say without a catalogue. c_t counts the target's further credits; n is
+    the size of the catalogue, or that of training's samples where it is larger: the network cannot know what a size
+    means that it never saw. There is no positional encoding: the order of the catalogue changes nothing.
 
     Parameters
     ----------
@@ -153,7 +157,7 @@ class RankingNetwork(nn.Module):
         known = collaborative * there[..., None]
         mean = known.sum(dim=1) / size.clamp(min=1.0)
         mean_listens = (listens * there).sum(dim=1, keepdim=True) / size.clamp(min=1.0)
-        counted = torch.log1p(size)
+        counted = torch.log1p(size.clamp(max=self.shape.catalogue_sample))
         query = self.query(torch.cat([descriptors, mean, counted, mean_listens, credited[:, None]], dim=1))
         batch, width = mask.shape
         heads = self.shape.heads

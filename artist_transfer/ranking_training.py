@@ -146,7 +146,7 @@ def train_ranking(
     """
     descriptors = Descriptors.of(warm)
     tracks = TrackTensors.of(warm, descriptors, device)
-    shape = NetworkShape(descriptors.width, warm.dim, options.hidden, options.heads, options.dropout)
+    shape = network_shape(descriptors.width, warm.dim, options)
     chance = np.random.default_rng([seed, _WEIGHTS]).integers(2**31, size=2)
     with _WEIGHTS_LOCK, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(chance[0]))
@@ -166,14 +166,17 @@ def train_ranking(
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * rate
         rows, catalogue, roles = batches.candidates()
-        projected, _, popularity = read(
-            network,
-            tracks,
-            _noisy(tracks.descriptors[rows], options.content_noise, network.chance),
-            batches.credited[rows],
-            catalogue,
-            roles,
-        )
+        # The network may be coarse on a GPU; the scores may not: rounded, they tell too few of the candidates apart.
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            answers = read(
+                network,
+                tracks,
+                _noisy(tracks.descriptors[rows], options.content_noise, network.chance),
+                batches.credited[rows],
+                catalogue,
+                roles,
+            )
+        projected, _, popularity = (answer.float() for answer in answers)
         true = tracks.collaborative[rows]
         loss = functional.mse_loss(projected, true) * warm.dim
         if options.loss == "ranking":
@@ -294,6 +297,11 @@ class _Batches:
         chosen[torch.from_numpy(owner), torch.from_numpy(hit)] = True
         discovered[torch.from_numpy(owner[~familiar]), torch.from_numpy(hit[~familiar])] = True
         return chosen.to(self._device), discovered.to(self._device)
+
+
+def network_shape(descriptors: int, dim: int, options: RankingOptions) -> NetworkShape:
+    """Size a network for descriptors and vectors of such lengths."""
+    return NetworkShape(descriptors, dim, options.hidden, options.heads, options.dropout, options.catalogue_sample)
 
 
 def credited_besides(indptr: IntArray, device: torch.device) -> Tensor:

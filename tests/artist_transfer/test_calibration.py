@@ -10,7 +10,7 @@ from artist_transfer.ranking import row_cosine
 
 def drawn(n, seed=0):
     """Signs as they may be: a constant, then numbers between 0 and 1."""
-    return np.concatenate([np.ones((n, 1)), np.random.default_rng(seed).random((n, 8))], axis=1).astype(np.float32)
+    return np.concatenate([np.ones((n, 1)), np.random.default_rng(seed).random((n, 9))], axis=1).astype(np.float32)
 
 
 def test_a_known_relation_is_found():
@@ -36,8 +36,8 @@ def test_few_tracks_get_their_mean():
 
 
 def test_signs_that_tell_nothing_get_the_mean_of_all():
-    calibration = Calibration.fit(np.ones((200, 9), np.float32), np.linspace(0.0, 1.0, 200))
-    np.testing.assert_allclose(calibration.of(np.ones((2, 9), np.float32)), 0.5, atol=1e-6)
+    calibration = Calibration.fit(np.ones((200, 10), np.float32), np.linspace(0.0, 1.0, 200))
+    np.testing.assert_allclose(calibration.of(np.ones((2, 10), np.float32)), 0.5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)
@@ -61,7 +61,7 @@ def test_saved_and_read_again():
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": np.zeros(8)},
+        {"weights": np.zeros(9)},
         {"scores": np.zeros(3)},
         {"scores": np.zeros(0), "cosines": np.zeros(0)},
         {"scores": np.zeros((2, 2)), "cosines": np.zeros((2, 2))},
@@ -75,14 +75,14 @@ def test_tensors_that_do_not_fit_are_refused(change):
 
 def test_signs_by_hand():
     collaborative = np.array([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]], dtype=np.float32)
-    selected = CatalogueRows(np.array([0, 2, 2, 3]), np.array([0, 1, 2]), np.zeros(3, dtype=np.int8))
+    selected = CatalogueRows(np.array([0, 2, 2, 3]), np.array([0, 1, 2]), np.array([2, 1, 2], dtype=np.int8))
     vectors = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=np.float32)
     found = signs(vectors, selected, collaborative, np.array([True, True, False]))
     half = np.sqrt(0.5)
     expected = [
-        [1, 1, np.log(3), 0.5, half, half / 2, row_cosine(vectors[:1], np.array([[0.5, 0.5]]))[0], 1, 0],
-        [1, 0, 0, 0, 0, 0, 0, 1, 1],
-        [1, 1, np.log(2), 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, np.log(3), 0.5, half, half / 2, row_cosine(vectors[:1], np.array([[0.5, 0.5]]))[0], 1, 0],
+        [1, 0, 0, 0, 0, 0, 0, 0, 1, 1],
+        [1, 1, 0, np.log(2), 1, 1, 1, 0, 0, 0],
     ]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     nothing = selected.emptied(np.ones(3, dtype=bool))

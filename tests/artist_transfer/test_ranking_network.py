@@ -47,6 +47,19 @@ def test_shapes_and_weights():
     assert torch.isfinite(projected).all()
 
 
+def test_a_size_beyond_training_is_taken_for_the_largest_of_training():
+    """The same track many times over says nothing new, unless the size itself speaks."""
+
+    def answer(sample, copies):
+        target, credited, *catalogue, _ = draw(batch=1, width=1)
+        repeated = [part.expand(-1, copies, *part.shape[2:]) for part in catalogue]
+        made = network(dataclasses.replace(SHAPE, catalogue_sample=sample))
+        return run(made, target, credited, *repeated, torch.ones(1, copies, dtype=torch.bool))[0]
+
+    torch.testing.assert_close(answer(4, 9), answer(4, 4))
+    assert not torch.allclose(answer(9, 9), answer(4, 9))
+
+
 def test_the_order_of_the_catalogue_and_what_pads_it_change_nothing():
     made = network()
     target, credited, *catalogue, mask = draw()
