@@ -182,8 +182,9 @@ def train(
         print(model.why)
         if done.interactions is not None:
             read = done.interactions
+            learned = "were learned from" if model.method == "ranking" else "were read, and do not enter what serves"
             print(
-                f"Of {read.rows} rows {read.entries} different listens by {read.listeners} users were learned from; "
+                f"Of {read.rows} rows {read.entries} different listens by {read.listeners} users {learned}; "
                 f"passed over: {read.unknown_users} of users without a vector, {read.not_warm} of tracks that are not "
                 "warm and heard."
             )
