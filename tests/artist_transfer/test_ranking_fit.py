@@ -137,6 +137,27 @@ def test_held_out_tracks_are_neither_candidates_nor_catalogue(world, audience, m
         assert torch.equal(left, right)
 
 
+def test_newcomers_with_a_known_guest_say_how_far_a_guest_is_to_be_trusted(world, monkeypatch):
+    artists = [[world.credits.artist_ids[code]] for code in world.credits.primary_artists()]
+    star = artists[0][0]
+    guests = [[*one, star] if row % 2 and one != [star] else one for row, one in enumerate(artists)]
+    roles = [["primary", "featured"][: len(one)] for one in guests]
+    calibrated = []
+
+    def spy(signs, cosine):
+        calibrated.append(signs)
+        return learn(signs, cosine)
+
+    learn = ranking_fit.Calibration.fit
+    monkeypatch.setattr(ranking_fit.Calibration, "fit", spy)
+    fit(
+        dataclasses.replace(world, credits=Credits.from_lists(guests, roles)),
+        dataclasses.replace(QUICK, ranking=TINY_RANKING),
+    )
+    _, has, primary = calibrated[0][:, :3].T
+    assert {tuple(one) for one in zip(has, primary, strict=True)} == {(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)}
+
+
 def test_members_that_train_side_by_side_come_out_as_one_by_one(world, monkeypatch):
     options = dataclasses.replace(QUICK, ranking=dataclasses.replace(TINY_RANKING, members=3))
     before = torch.get_num_threads()
