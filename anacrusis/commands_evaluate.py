@@ -24,7 +24,9 @@ def evaluate(
     ],
     split: Annotated[str, typer.Option(help="The cold split to report.")] = "cold_test",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fits of each method that depends on chance.")] = 3,
-    methods: Annotated[str, typer.Option(help="Names joined by commas, such as acarec,anacrusis (README has all); all where none is named.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Names joined by commas, such as acarec,anacrusis (README has all); default: all.")
+    ] = "",
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Also fit anacrusis without each of its parts; on cold_val, slow.")
     ] = False,
