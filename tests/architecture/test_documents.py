@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from repository_files import ROOT, documents, fenced, inline_code, shell_lines
 from anacrusis.cli import app
 from anacrusis.settings import load_settings
 from encoders import AudioLimits
-from grpc_service.client import Client, SearchOptions
+from grpc_service.client import Client, Feedback, FeedbackReport, FeedbackResult, SearchOptions, WarmedTrack
 from grpc_service.errors import RULES
 from grpc_service.options import ServerOptions
 from grpc_service.pb.anacrusis.v1 import (
@@ -122,25 +122,31 @@ def test_the_configuration_example_shows_the_defaults(tmp_path: Path, monkeypatc
     assert set(re.findall(r"^(\w+) =", example.split("[audio]")[1], re.MULTILINE)) == set(asdict(AudioLimits()))
 
 
-def test_the_python_example_fits_the_client():
-    (example,) = fenced(README, "python")
-    tree = ast.parse(example)
-    calls = [
-        node
-        for node in ast.walk(tree)
+def test_the_python_examples_fit_the_client():
+    examples = [ast.parse(example) for example in fenced(README, "python")]
+    nodes = [node for tree in examples for node in ast.walk(tree)]
+    calls = {
+        method: node
+        for node in nodes
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "client"
-    ]
-    assert len(calls) >= 3
-    for call in calls:
-        assert isinstance(call.func, ast.Attribute)
-        method = getattr(Client, call.func.attr)
+        and (method := node.func.attr)
+    }
+    assert {"ingest", "neighbors_of_track", "neighbors_of_users", "record_feedback", "status"} <= calls.keys()
+    for method, call in calls.items():
         keywords = {word.arg: word.value for word in call.keywords}
-        bound = inspect.signature(method).bind(None, *call.args, **keywords)
+        bound = inspect.signature(getattr(Client, method)).bind(None, *call.args, **keywords)
         assert set(bound.arguments.get("options", {})) <= SearchOptions.__annotations__.keys()
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert {"state", "tier", "confidence", "leaned_on"} <= used
+    (event,) = (node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "Feedback")
+    Feedback(
+        *map(ast.literal_eval, event.args), **{word.arg: ast.literal_eval(word.value) for word in event.keywords}
+    ).message()
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert {"state", "tier", "confidence", "leaned_on", "results", "tracks"} <= used
+    of_feedback = {node.attr for node in ast.walk(examples[1]) if isinstance(node, ast.Attribute)}
+    given = {field.name for kind in (FeedbackReport, FeedbackResult, WarmedTrack) for field in fields(kind)}
+    assert of_feedback - {"record_feedback"} <= given
 
 
 def test_the_grpcurl_line_is_a_request_of_the_proto():
