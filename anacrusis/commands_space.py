@@ -1,14 +1,18 @@
-"""Commands on spaces: space import, list, publish, rollback; train; refresh."""
+"""Commands on spaces: space import, list, compare, publish, rollback; train; refresh."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anacrusis.console import report, say, shown_progress, table
+from anacrusis.console import blaming, report, say, shown_progress, table
 from anacrusis.context import MAX_SEED, Home, Json, shared
+
+if TYPE_CHECKING:
+    from jobs import RefreshReport
+    from jobs.space_comparison import SpaceComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +24,7 @@ def register(app: typer.Typer) -> None:
     )
     space.command("import")(import_)
     space.command("list")(list_)
+    space.command()(compare)
     space.command()(publish)
     space.command()(rollback)
     app.add_typer(space, name="space")
@@ -105,14 +110,100 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
         )
 
 
+def compare(
+    context: typer.Context,
+    space_id: Annotated[str, typer.Argument(help="The training in question.")],
+    with_space_id: Annotated[
+        str | None, typer.Option("--with", help="What it is compared with (default: the served space).")
+    ] = None,
+    report_to: Annotated[
+        Path | None, typer.Option("--report", help="Write plots of lengths and of overlaps into this folder.")
+    ] = None,
+    home: Home = None,
+    json_to: Json = None,
+) -> None:
+    """Compare a training with the served one: tracks, neighbours, alignment, lengths. Nothing is changed."""
+    from jobs.space_comparison import compare_spaces
+
+    if report_to is not None:
+        from jobs.evaluation.report import require_plots
+
+        require_plots()
+        with blaming(report_to):
+            report_to.mkdir(parents=True, exist_ok=True)
+    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+        found = compare_spaces(engine, space_id, with_space_id, on_progress=on_progress)
+    if report_to is not None:
+        from jobs.space_plots import plot_comparison
+
+        with blaming(report_to):
+            written = plot_comparison(found, report_to)
+        say(f"wrote {' and '.join(map(str, written))}")
+    if not report(json_to, found.as_dict()):
+        _show_comparison(found)
+
+
+def _show_comparison(found: SpaceComparison) -> None:
+    figures = found.as_dict()
+    pair = figures["space"], figures["with_space"]
+    table(
+        f"{found.space.space_id} beside {found.with_space.space_id}",
+        ("", *(f"#{one['space_id']}" for one in pair)),
+        [
+            *((name, *(one[name] for one in pair)) for name in ("tracks", "dim", "metric")),
+            *((f"length {name}", *(_figure(one["norms"][name]) for one in pair)) for name in pair[0]["norms"]),
+        ],
+    )
+    overlaps = {name: one for name, one in figures.items() if name.startswith("overlap@")}
+    alignment = figures["alignment"] or {}
+    table(
+        "",
+        ("figure", "#value", "#standard error", "#chance"),
+        [
+            ("shared tracks", found.shared, "", ""),
+            ("coverage", _figure(found.coverage), "", ""),
+            ("missing", _figure(found.missing), "", ""),
+            ("newly warm", found.newly_warm, "", ""),
+            ("newly cold", found.newly_cold, "", ""),
+            *(
+                (name, *(_figure(one[column] if one else None) for column in ("mean", "standard_error", "chance")))
+                for name, one in overlaps.items()
+            ),
+            ("alignment residual", _figure(alignment.get("residual")), "", ""),
+            ("alignment scale", _figure(alignment.get("scale")), "", ""),
+            ("tracks aligned", alignment.get("fitted", "-"), "", ""),
+            ("tracks held out", alignment.get("held_out", "-"), "", ""),
+        ],
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 def publish(
     context: typer.Context,
     space_id: Annotated[str, typer.Argument(help="The space to serve from now on.")],
+    min_overlap: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Refuse where overlap@10 with another served space is less."),
+    ] = None,
+    min_coverage: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Refuse where it has a smaller share of another served space's tracks."),
+    ] = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
     """Project every cold track into a space, build its index, and switch queries over to it in one step."""
-    _refresh(context, home, json_to, space_id, None)
+    from jobs.space_comparison import require_likeness
+
+    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+        compared = require_likeness(
+            engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
+        )
+        done = engine.refresh(space_id=space_id, on_progress=on_progress)
+    _show_refresh(done, json_to, compared)
 
 
 def rollback(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
@@ -198,15 +289,15 @@ def refresh(
     json_to: Json = None,
 ) -> None:
     """Project cold tracks anew (all, or those of named artists), build the index, publish it."""
-    _refresh(context, home, json_to, space_id, artist or None)
-
-
-def _refresh(
-    context: typer.Context, home: Path | None, json_to: Path | None, space_id: str, artists: list[str] | None
-) -> None:
     with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
-        done = engine.refresh(artists, space_id=space_id, on_progress=on_progress)
-    if not report(json_to, done.as_dict()):
+        done = engine.refresh(artist or None, space_id=space_id, on_progress=on_progress)
+    _show_refresh(done, json_to)
+
+
+def _show_refresh(done: RefreshReport, json_to: Path | None, compared: SpaceComparison | None = None) -> None:
+    if not report(json_to, done.as_dict() | ({"comparison": compared.as_dict()} if compared is not None else {})):
+        if compared is not None:
+            _show_comparison(compared)
         table(
             f"snapshot {done.snapshot_id} of space {done.space_id} is served",
             ("tier", "#tracks"),

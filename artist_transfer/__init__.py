@@ -6,6 +6,7 @@ is on, how far it may be trusted and which catalogue tracks it leaned on. Import
 import torch.
 """
 
+from artist_transfer.alignment import Alignment
 from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.credits import Credits, Role
@@ -21,6 +22,7 @@ from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions,
 __all__ = [
     "CATALOGUE_LIMIT",
     "NO_DATE",
+    "Alignment",
     "Background",
     "Catalogue",
     "CatalogueBatch",

@@ -13,6 +13,8 @@
     ├── CollaborativeTrackError feedback on a track that needs none     TRACK_COLLABORATIVE
     ├── InteractionsError       listens for a training cannot be taken  INTERACTIONS_INVALID
     ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
+    ├── SpaceComparisonError    spaces that cannot be compared          COMPARISON_INVALID
+    ├── PublishRefusedError     a space below the limits it was given   PUBLISH_REFUSED
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
     └── ExtraMissingError       packages of an extra are not installed  EXTRA_MISSING
@@ -108,6 +110,18 @@ class NothingToServeError(JobError):
     """A space cannot be published because no track would be in it."""
 
     reason = "NOTHING_TO_SERVE"
+
+
+class SpaceComparisonError(JobError):
+    """A space is compared with itself, or held to a limit that is no share."""
+
+    reason = "COMPARISON_INVALID"
+
+
+class PublishRefusedError(JobError):
+    """A space lies farther from the served one than the limits of this publish allow; nothing was switched."""
+
+    reason = "PUBLISH_REFUSED"
 
 
 class BenchmarkError(JobError):

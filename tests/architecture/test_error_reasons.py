@@ -29,12 +29,14 @@ OURS = {
 # Files and commands that no call of the service reads or runs.
 COMMAND_LINE = {
     "BENCHMARK_INVALID",
+    "COMPARISON_INVALID",
     "EVALUATION_INVALID",
     "EXTRA_MISSING",
     "FACTORS_INVALID",
     "FEEDBACK_FILE_INVALID",
     "INTERACTIONS_INVALID",
     "MANIFEST_INVALID",
+    "PUBLISH_REFUSED",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {
