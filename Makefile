@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 		echo "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(INSTALL) --editable '.[demo,dev,evaluate]'
+	$(BIN)/$(INSTALL) --editable '.[demo,dev,evaluate,ray]'
 	touch $@
 
 demo: install  ## A track nobody has played finds its place: the whole way on real music
