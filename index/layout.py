@@ -15,8 +15,8 @@ from index.files import write_atomically
 from index.validation import check_name
 
 FORMAT = "anacrusis-home"
-FORMAT_VERSION = 2
-"""Version 2: served and fresh tables hold popularity."""
+FORMAT_VERSION = 3
+"""Version 2: served and fresh tables hold popularity. Version 3: and the basis of a projection's catalogue."""
 
 _MARKER = "home.json"
 _KNOWN = frozenset(

@@ -110,6 +110,7 @@ def served_schema(dim: int) -> pa.Schema:
             pa.field("leaned_on_ids", pa.list_(pa.string())),
             pa.field("leaned_on_weights", pa.list_(pa.float32())),
             pa.field("basis", pa.string()),
+            pa.field("catalogue_basis", pa.string()),
             *(pa.field(name, pa.float32()) for name in POPULARITY),
             pa.field("fresh_version", pa.int64()),
         ]
@@ -211,6 +212,7 @@ def collaborative_table(
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.string())),
         pa.ListArray.from_arrays(pa.array(no_lists), pa.array([], pa.float32())),
         pa.repeat(pa.scalar(""), n),
+        pa.repeat(pa.scalar(""), n),
         *popularity_columns(np.repeat(counted[:, None], len(POPULARITY), axis=1)),
         pa.array(np.zeros(n, dtype=np.int64)),
     ]
@@ -235,6 +237,7 @@ def served_table(space_id: str, rows: Sequence[ServedVector], dim: int, fresh_ve
         pa.array([[track_id for track_id, _ in row.leaned_on] for row in rows], pa.list_(pa.string())),
         pa.array([[weight for _, weight in row.leaned_on] for row in rows], pa.list_(pa.float32())),
         pa.array([row.basis for row in rows], pa.string()),
+        pa.array([row.catalogue_basis for row in rows], pa.string()),
         *popularity_columns(popularity),
         pa.array([fresh_version] * len(rows), pa.int64()),
     ]
@@ -289,7 +292,7 @@ class ServedRows:
     def records(self) -> list[ServedVector]:
         """Give the rows one by one."""
         vectors, popularity = self.vectors, self.popularity
-        names = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "basis")
+        names = ("track_id", "tier", "confidence", "model_id", "catalogue_size", "basis", "catalogue_basis")
         lists = ("leaned_on_ids", "leaned_on_weights")
         rows = zip(*(self.table[name].to_pylist() for name in (*names, *lists)), strict=True)
         return [
@@ -302,7 +305,18 @@ class ServedRows:
                 catalogue_size=size,
                 leaned_on=tuple(zip(ids or (), weights or (), strict=True)),
                 basis=basis,
+                catalogue_basis=catalogue_basis,
                 popularity=as_popularity(popularity[position]),
             )
-            for position, (track_id, tier, confidence, model_id, size, basis, ids, weights) in enumerate(rows)
+            for position, (
+                track_id,
+                tier,
+                confidence,
+                model_id,
+                size,
+                basis,
+                catalogue_basis,
+                ids,
+                weights,
+            ) in enumerate(rows)
         ]

@@ -139,6 +139,9 @@ class ServedVector:
     basis : str
         `TrackRecord.basis` of the record that the vector was projected from, and how much feedback it takes into
         account (`index.feedback.basis_with`); empty for a collaborative one.
+    catalogue_basis : str
+        Digest of what else the projection read: the model, and the catalogue tracks of the credited artists. Empty for
+        a collaborative vector, and where it is not known.
     popularity : Popularity or None
         None: not known.
     """
@@ -151,6 +154,7 @@ class ServedVector:
     catalogue_size: int = 0
     leaned_on: tuple[tuple[str, float], ...] = ()
     basis: str = ""
+    catalogue_basis: str = ""
     popularity: Popularity | None = None
 
 

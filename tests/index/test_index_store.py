@@ -274,11 +274,11 @@ def test_what_is_no_home_is_not_made_one(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.txt"]
 
 
-@pytest.mark.parametrize("version", [1, 99])
+@pytest.mark.parametrize("version", [2, 99])
 def test_another_format_version_is_named(tmp_path, version):
     Store.open(tmp_path / "h").close()
     (tmp_path / "h" / "home.json").write_text(json.dumps({"format": "anacrusis-home", "version": version}))
-    with pytest.raises(DamagedHomeError, match=f"version {version} where this program reads 2: open it with the rel"):
+    with pytest.raises(DamagedHomeError, match=f"version {version} where this program reads 3: open it with the rel"):
         Store.open(tmp_path / "h")
     (tmp_path / "h" / "home.json").write_text("{")
     with pytest.raises(DamagedHomeError, match="backup"):
