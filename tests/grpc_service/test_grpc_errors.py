@@ -157,6 +157,7 @@ def test_every_reason_of_the_rooms_is_mapped_or_ours_to_answer_for() -> None:
         "MODEL_MISSING", "MODEL_DAMAGED", "MODEL_VERSION", "MODEL_NOT_WRITTEN",
         "SHAPE_MISMATCH", "NOT_FINITE", "NOT_NUMERIC", "TRACK_ID_EMPTY", "TRACK_ID_REPEATED", "ARTIST_ID_EMPTY",
         "CREDITS_INVALID", "ROLE_UNKNOWN", "ENCODER_MISMATCH", "OPTION_OUT_OF_RANGE",
+        "NOTHING_IN_COMMON",
     }  # fmt: skip
     for room in (encoders.errors, index.errors, jobs.errors):
         for error in _classes(room):
