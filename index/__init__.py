@@ -11,6 +11,7 @@ from index.errors import (
     InvalidVectorError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -20,7 +21,16 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Standing,
+    basis_with,
+    check_event,
+    record_basis,
+    record_basis_column,
+)
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -69,6 +79,7 @@ __all__ = [
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "PublishedMeanwhileError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -96,4 +107,5 @@ __all__ = [
     "check_event",
     "gpu_count",
     "record_basis",
+    "record_basis_column",
 ]
