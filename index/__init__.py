@@ -9,6 +9,8 @@ from index.errors import (
     InvalidQueryError,
     InvalidTrackError,
     InvalidVectorError,
+    LeaseHeldError,
+    LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
     PublishedMeanwhileError,
@@ -31,6 +33,7 @@ from index.feedback import (
     record_basis,
     record_basis_column,
 )
+from index.lease import Lease
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -73,6 +76,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidTrackError",
     "InvalidVectorError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",

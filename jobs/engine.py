@@ -357,16 +357,21 @@ class Engine:
         Raises
         ------
         index.UnknownSpaceError, UnknownArtistError, NothingToServeError, RefreshStoppedError
+        index.LeaseHeldError
+            Another process refreshes or publishes; nothing was done.
+        index.LeaseLostError
+            Another process has taken over, because this one stood still for too long; nothing was switched.
         index.PublishedMeanwhileError
             Somebody published or rolled back while it ran; what was projected is staged, so that running it again
             is cheap.
         """
         space = self._to_refresh(space_id)
-        with self._refreshing:
+        with self._refreshing, self.store.lease("refresh") as lease:
             return refresh_space(
                 self,
                 space.space_id,
                 artist_ids,
+                lease,
                 everything=everything,
                 on_progress=on_progress,
                 should_stop=should_stop,

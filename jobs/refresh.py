@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from index import ServedVector, SnapshotRecord, Store, Tier, build_snapshot
+from index import Lease, ServedVector, SnapshotRecord, Store, Tier, build_snapshot
 from jobs.errors import NothingToServeError
 from jobs.progress import OnProgress, Progress
 from jobs.projector import Projector, join_projector
@@ -107,13 +107,14 @@ def refresh_space(
     engine: Engine,
     space_id: str,
     artist_ids: Sequence[str] | None,
+    lease: Lease,
     *,
     everything: bool,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
     project: Callable[[Projector], ProjectTracks] | None = None,
 ) -> RefreshReport:
-    """Project what has changed, build the index, publish; see `Engine.refresh`. The caller sees that it runs alone.
+    """Project what has changed, build the index, publish; see `Engine.refresh`.
 
     Parameters
     ----------
@@ -121,6 +122,8 @@ def refresh_space(
     space_id : str
     artist_ids, everything
         See `plan_refresh`.
+    lease : Lease
+        That nobody else refreshes this home; checked before each write.
     on_progress, should_stop : callable
     project : callable, optional
         Gives what projects tracks with a projector; None: this thread does.
@@ -139,7 +142,7 @@ def refresh_space(
             everything=everything,
         )
     with stages.time("project"):
-        projector, projected = _project(engine, plan, project, stages, on_progress, should_stop)
+        projector, projected = _project(engine, plan, lease, project, stages, on_progress, should_stop)
     with stages.time("index"):
         snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
     published = served is None or served.snapshot_id != snapshot.snapshot_id
@@ -149,6 +152,7 @@ def refresh_space(
         with stages.time("publish"):
             on_progress(Progress("publish", 0, 1))
             with engine.gate.alone():
+                lease.check()
                 store.publish(snapshot.snapshot_id, after=sequence)
                 engine.adopt()
     model = projector.model if projector is not None else plan.chosen.model
@@ -173,6 +177,7 @@ def refresh_space(
 def _project(
     engine: Engine,
     plan: RefreshPlan,
+    lease: Lease,
     project: Callable[[Projector], ProjectTracks] | None,
     stages: _Stages,
     on_progress: OnProgress,
@@ -196,6 +201,7 @@ def _project(
 
     def stage(rows: Sequence[ServedVector]) -> None:
         with stages.time("stage"):
+            lease.check()
             store.replace_served(plan.space_id, rows, as_of=plan.as_of)
 
     projected = stage_projected(batches(plan.touched), stage, len(plan.touched), on_progress, should_stop)
