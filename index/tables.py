@@ -235,6 +235,7 @@ class Table:
         keys: Sequence[str] | None = None,
         since: int | None = None,
         version: int | None = None,
+        where: str | None = None,
         handle: Any = None,
     ) -> pa.Table:
         """Read rows.
@@ -249,12 +250,14 @@ class Table:
             Only rows written after this version of the table.
         version : int, optional
             Read at this version; else at the latest.
+        where : str, optional
+            Only rows for which this SQL condition holds; not together with `keys`.
         handle : optional
             What `latest` or `at` gave, to read several times at one version.
         """
         dataset = handle if handle is not None else self.at(version)
         names = list(columns) if columns is not None else list(dataset.schema.names)
-        conditions = []
+        conditions = [where] if where is not None else []
         if since is not None:
             if since >= dataset.version:
                 return _empty(dataset, names)
