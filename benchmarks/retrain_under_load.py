@@ -227,11 +227,12 @@ class Steps:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        ended = time.monotonic()
         with Store.open(self.home, create=False) as store:
             published = store.published()
         assert published is not None  # the home was served before
         while client.status().snapshot_id != published.snapshot_id:
-            if time.monotonic() - begun > SWITCH_TIMEOUT_S + SWITCH_TIMEOUT_S:
+            if time.monotonic() > ended + SWITCH_TIMEOUT_S:
                 raise RuntimeError(f"The server has not adopted snapshot {published.snapshot_id} after {name}.")
             time.sleep(0.05)
         if switches_to:
@@ -306,10 +307,8 @@ def _report(
     for one in timed:
         one["p99_ratio"] = round(one["p99_ms"] / timed[0]["p99_ms"], 2)
     spaces = Counter(reply.space_id for call in calls for reply in call.replies)
-    measured = {
-        "failed requests": sum(failures.values()),
-        **{name: kinds[name] for name in ("mixed", "withdrawn", "short")},
-    }
+    measured = {"failed requests": sum(failures.values())}
+    measured |= {f"{kind} answers": kinds[kind] for kind in ("mixed", "withdrawn", "short")}
     return {
         "tracks": len(catalogue.warm_ids) + len(catalogue.cold_ids),
         "cold_tracks": len(catalogue.cold_ids),
@@ -366,8 +365,9 @@ def show(result: dict[str, Any]) -> None:
         print(f"{one['name']:<12} {figures} {one['p99_ratio']:9.1f}")
     for check in result["checks"]:
         print(f"{check['name']}: {check['measured']}")
-    for what in (*result["failures"].items(), *result["first_faults"]):
-        print(what)
+    for failure, count in result["failures"].items():
+        print(f"{count} x {failure}")
+    print(*result["first_faults"], sep="\n")
 
 
 def main() -> None:

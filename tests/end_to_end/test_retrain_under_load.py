@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from benchmarks.reply_checks import Reply, Timeline, Truth, Withdrawal, fault_of
 from benchmarks.retrain_under_load import SHORT, run
-
 from index import Metric, Searcher, ServedVector, SpaceRecord, Store, Tier, WriteBatch, build_snapshot
 
 DIM, COUNT, K = 8, 40, 5
@@ -103,7 +103,10 @@ def test_what_is_served_at_the_wrong_time_is_found(truth: tuple[Truth, dict[str,
     timeline.change(0.0, "old")
     timeline.change(1.5, "old", "new")
     timeline.change(3.0, "new")
-    early, late = replace(answers["new"], sent_s=1.0, received_s=1.4), replace(answers["old"], sent_s=3.1, received_s=4.0)
+    early, late = (
+        replace(answers["new"], sent_s=1.0, received_s=1.4),
+        replace(answers["old"], sent_s=3.1, received_s=4.0),
+    )
     assert [fault_of(answers[space_id], known, timeline, []) for space_id in SPACES] == ["", ""]
     assert all(fault_of(reply, known, timeline, []).startswith("mixed") for reply in (early, late))
 
