@@ -108,7 +108,7 @@ class Clients:
         rates = {"track": 0.4, "vector": 0.2, "user": 0.2, "tracks": 0.1, "users": 0.1}
         return [
             *(Stream(name, options.rate_per_s * rates[name], getattr(self, f"_{name}")) for name in _QUERIES),
-            Stream("old_vector", options.rate_per_s * 0.05, self._old_vector),
+            Stream("old_vector", options.rate_per_s * 0.1, self._old_vector),
             Stream("ingest", options.writes_per_s, self._ingest),
             Stream("withdraw", options.writes_per_s / 2, self._withdraw),
         ]
