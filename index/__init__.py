@@ -1,6 +1,7 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
 from index.backends import gpu_count
+from index.backfill import ContentBackfill
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
@@ -21,6 +22,7 @@ from index.errors import (
     WithdrawnTrackError,
 )
 from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.fragments import ContentTarget, HeardPart
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -52,11 +54,14 @@ __all__ = [
     "NO_DATE",
     "BuildProgress",
     "CommitReceipt",
+    "ContentBackfill",
+    "ContentTarget",
     "DamagedHomeError",
     "DeviceUnavailableError",
     "FeedbackAction",
     "FeedbackEvent",
     "Filters",
+    "HeardPart",
     "Hits",
     "InvalidIdError",
     "InvalidInputError",

@@ -51,6 +51,23 @@ _INDEX_ROWS = 16_384
 _INDEX_PARTS = 16
 
 
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn what Lance raises at a write of a table into one sentence.
+
+    Raises
+    ------
+    DamagedHomeError
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DamagedHomeError(
+            f"table {name} of the home cannot be written: check the disk's free space and "
+            "the folder's rights, and that no other process writes without pause"
+        ) from error
+
+
 def quoted(text: str) -> str:
     """Quote a string literal for a Lance filter (SQL: a quote inside is doubled, nothing else is special)."""
     return "'" + text.replace("'", "''") + "'"
@@ -166,16 +183,21 @@ class Table:
             writer = self._writer
             if writer.latest_version != writer.version:
                 writer = self._writer = lance.dataset(self.address)
-            try:
+            with writing(self.name):
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise DamagedHomeError(
-                    f"table {self.name} of the home cannot be written: check the disk's free space and "
-                    "the folder's rights, and that no other process writes without pause"
-                ) from error
             self._merges += 1
             return int(writer.version), int(counts["num_inserted_rows"])
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Delete rows by Lance's hidden ``_rowid``, which stays a row's own for good."""
+        if row_ids:
+            with self._write_lock, writing(self.name):
+                lance.dataset(self.address).delete(
+                    f"_rowid IN ({', '.join(map(str, row_ids))})",
+                    conflict_retries=_CONFLICT_RETRIES,
+                    retry_timeout=_RETRY_TIMEOUT,
+                )
 
     def compact_if_due(self) -> None:
         """Merge small fragments and index their keys after a number of writes; old versions keep their own files."""
