@@ -233,7 +233,7 @@ class Ingester:
                     field="track_id",
                 )
             with clock.time("read"):
-                audio = self._read(release)
+                audio = read_audio(release, self._limits)
                 record = release.record(hashlib.sha256(audio).hexdigest())
             before = known.records.get(release.track_id)
             waveform = None
@@ -269,26 +269,6 @@ class Ingester:
             # One of them cannot be taken; each by itself, so that it spoils no other.
             return [outcome for one in prepared for outcome in self.complete([one], clock)]
         return [_outcome(one, served) for one in prepared]
-
-    def _read(self, release: Release) -> bytes:
-        if isinstance(release.audio, bytes):
-            return release.audio
-        try:
-            size = release.audio.stat().st_size if release.audio.is_file() else -1
-            if size < 0:
-                raise AudioFileError(f"There is no audio file at {release.audio_uri or release.audio}.", field="audio")
-            if size > self._limits.max_bytes:
-                raise AudioTooLargeError(
-                    f"The audio of track {release.track_id!r} has {size} bytes; at most "
-                    f"{self._limits.max_bytes} are taken.",
-                    field="audio",
-                )
-            return release.audio.read_bytes()
-        except OSError as error:
-            raise AudioFileError(
-                f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
-                field="audio",
-            ) from None
 
     def _fill_content(self, work: Sequence[_Work], clock: StageClock) -> None:
         """Give every release its content vector: from its waveform where it was decoded, else from the store."""
@@ -354,6 +334,34 @@ class Ingester:
             for track_id, row in placed.items()
             if track_id not in withdrawn
         }
+
+
+def read_audio(release: Release, limits: AudioLimits) -> bytes:
+    """Read the encoded audio of a release.
+
+    Raises
+    ------
+    encoders.AudioFileError, encoders.AudioTooLargeError
+        When there is no file that can be read, or it is larger than is taken.
+    """
+    if isinstance(release.audio, bytes):
+        return release.audio
+    try:
+        size = release.audio.stat().st_size if release.audio.is_file() else -1
+        if size < 0:
+            raise AudioFileError(f"There is no audio file at {release.audio_uri or release.audio}.", field="audio")
+        if size > limits.max_bytes:
+            raise AudioTooLargeError(
+                f"The audio of track {release.track_id!r} has {size} bytes; at most "
+                f"{limits.max_bytes} are taken.",
+                field="audio",
+            )
+        return release.audio.read_bytes()
+    except OSError as error:
+        raise AudioFileError(
+            f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
+            field="audio",
+        ) from None
 
 
 def _twice(track_id: str) -> ReleaseError:
