@@ -170,6 +170,7 @@ def _show_comparison(found: SpaceComparison) -> None:
                 for name, one in overlaps.items()
             ),
             ("alignment residual", _figure(alignment.get("residual")), "", ""),
+            ("alignment cosine", _figure(alignment.get("cosine")), "", ""),
             ("alignment scale", _figure(alignment.get("scale")), "", ""),
             ("tracks aligned", alignment.get("fitted", "-"), "", ""),
             ("tracks held out", alignment.get("held_out", "-"), "", ""),

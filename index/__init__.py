@@ -10,6 +10,8 @@ from index.errors import (
     InvalidQueryError,
     InvalidTrackError,
     InvalidVectorError,
+    LeaseHeldError,
+    LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
     SpaceExistsError,
@@ -23,6 +25,7 @@ from index.errors import (
 )
 from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
 from index.fragments import ContentTarget, HeardPart
+from index.lease import Lease
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -68,6 +71,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidTrackError",
     "InvalidVectorError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",
