@@ -1,6 +1,6 @@
 """What the workers of a backfill do: read and decode, encode, write. Tables of rows in, tables of rows out.
 
-Each function gets and gives Arrow tables, as Ray Data passes them on; nothing here knows Ray, the store or the manifest.
+Each function gets and gives Arrow tables, as Ray Data passes them on; nothing here knows Ray or the manifest.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ def _hear(row: dict[str, Any], sample_rate_hz: int, limits: AudioLimits) -> dict
     found: dict[str, Any] = dict.fromkeys(_DECODED.names)
     found |= {"track_id": row["track_id"], "audio_uri": row["audio_uri"]}
     found |= {"duration_s": 0.0, "read_s": 0.0, "decode_s": 0.0}
-    release = Release(
-        row["track_id"], tuple(row["artist_ids"]), Path(row["audio"]), audio_uri=row["audio_uri"] or None
-    )
+    release = Release(row["track_id"], tuple(row["artist_ids"]), Path(row["audio"]), audio_uri=row["audio_uri"] or None)
     start = time.perf_counter()
     try:
         audio = read_audio(release, limits)
@@ -174,10 +172,11 @@ class Encode:
             In the same order; without a vector what has to be refused.
         """
         start = time.perf_counter()
-        waveforms = [None if one is None else np.frombuffer(one.as_buffer(), np.float32) for one in rows["samples"]]
+        samples = rows["samples"].combine_chunks()
         refusals = list(zip(rows["reason"].to_pylist(), rows["message"].to_pylist(), strict=True))
-        content = np.zeros((len(waveforms), self._encoder.dim), np.float32)
-        usable = [row for row, waveform in enumerate(waveforms) if waveform is not None]
+        content = np.zeros((rows.num_rows, self._encoder.dim), np.float32)
+        usable = np.flatnonzero(samples.is_valid()).tolist()
+        waveforms = {row: np.frombuffer(samples[row].as_buffer(), np.float32) for row in usable}
         try:
             if usable:
                 content[usable] = self._encoder.encode([waveforms[row] for row in usable])
@@ -187,12 +186,12 @@ class Encode:
                     content[row] = self._encoder.encode([waveforms[row]])[0]
                 except EncoderError as error:
                     refusals[row] = (error.reason, str(error))
-        seconds = (time.perf_counter() - start) / max(1, len(waveforms))
+        seconds = (time.perf_counter() - start) / max(1, rows.num_rows)
         columns = {name: rows[name] for name in rows.column_names if name != "samples"}
         columns |= {
             "reason": pa.array([reason for reason, _ in refusals], pa.string()),
             "message": pa.array([message for _, message in refusals], pa.string()),
-            "encode_s": pa.array([seconds] * len(waveforms)),
+            "encode_s": pa.array([seconds] * rows.num_rows),
             "content": pa.FixedSizeListArray.from_arrays(pa.array(content.reshape(-1)), self._encoder.dim),
         }
         return pa.table(columns, schema=_encoded_schema(self._encoder.dim))

@@ -49,7 +49,9 @@ class RayOptions:
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
         if self.address and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
-            raise RayError(f"{self.address!r} is no address of a Ray cluster; write HOST:PORT, as `ray start` shows it.")
+            raise RayError(
+                f"{self.address!r} is no address of a Ray cluster; write HOST:PORT, as `ray start` shows it."
+            )
         if self.workers < 0:
             raise RayError(f"{self.workers} workers are asked for; 0 lets the machines decide, or give at least 1.")
 
@@ -106,7 +108,9 @@ def ray_cluster(options: RayOptions, *, device: str) -> Iterator[Cluster]:
         raise ExtraMissingError(f"Ray is not installed ({error}); run: pip install 'anacrusis[ray]'") from error
     if ray.is_initialized():
         raise RayError("This process runs Ray already; run the job in a process of its own.")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and progress are not ours
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it would tell its plans, and draw bars of its own
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
     folder = ""
     try:
         if options.address:
@@ -155,15 +159,6 @@ def results(dataset: Dataset) -> Iterator[pa.Table]:
         raise RayError(
             f"Ray lost a worker ({_line(error)}); check its machine's memory and run the same again."
         ) from error
-
-
-def prepare_data_context() -> None:
-    """Keep Ray Data from drawing progress bars of its own, and from keeping an order that nobody needs."""
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
 
 
 def _found(options: RayOptions, resources: dict[str, float], device: str) -> Cluster:
