@@ -14,6 +14,7 @@ from index.errors import (
     LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -23,7 +24,16 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Standing,
+    basis_with,
+    check_event,
+    record_basis,
+    record_basis_column,
+)
 from index.fragments import ContentTarget, HeardPart
 from index.lease import Lease
 from index.schemas import ServedRows, as_popularity
@@ -80,6 +90,7 @@ __all__ = [
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "PublishedMeanwhileError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -107,4 +118,5 @@ __all__ = [
     "check_event",
     "gpu_count",
     "record_basis",
+    "record_basis_column",
 ]
