@@ -28,7 +28,7 @@ from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata, write_fragments
 
 from index.schemas import content_table
-from index.tables import ROW_VERSION, Table, writing
+from index.tables import ROW_ID, ROW_VERSION, Table, writing
 from index.types import Float32Array
 from index.validation import check_id, check_vectors
 
@@ -170,13 +170,13 @@ def drop_twins(table: Table, since: int, version: int) -> int:
     ------
     DamagedHomeError
     """
-    found = table.read(columns=[table.key, ROW_VERSION, "_rowid"], since=since)
+    found = table.read(columns=[table.key, ROW_VERSION, ROW_ID], since=since)
     counts = pc.value_counts(found[table.key])
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     rows_of: dict[str, list[tuple[bool, int, int]]] = {}
     for row in found.filter(pc.is_in(found[table.key], value_set=twice)).to_pylist():
         others = row[ROW_VERSION] != version
-        rows_of.setdefault(row[table.key], []).append((others, row[ROW_VERSION], row["_rowid"]))
+        rows_of.setdefault(row[table.key], []).append((others, row[ROW_VERSION], row[ROW_ID]))
     twins = [row_id for rows in rows_of.values() for *_, row_id in sorted(rows)[:-1]]
     table.delete_rows(twins)
     return len(twins)

@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 ROW_VERSION = "_row_last_updated_at_version"
 """Lance's hidden column: the version of the table that wrote the row."""
 
+ROW_ID = "_rowid"
+"""Lance's hidden column: a number that stays the row's own, whatever is compacted."""
+
 # Other processes may write the same home: how often, and how long in all, a merge is tried again.
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(seconds=60)
@@ -205,11 +208,11 @@ class Table:
             return int(writer.version), int(counts["num_inserted_rows"])
 
     def delete_rows(self, row_ids: Sequence[int]) -> None:
-        """Delete rows by Lance's hidden ``_rowid``, which stays a row's own for good."""
+        """Delete rows by Lance's hidden `ROW_ID`."""
         if row_ids:
             with self._write_lock, writing(self.name):
                 lance.dataset(self.address).delete(
-                    f"_rowid IN ({', '.join(map(str, row_ids))})",
+                    f"{ROW_ID} IN ({', '.join(map(str, row_ids))})",
                     conflict_retries=_CONFLICT_RETRIES,
                     retry_timeout=_RETRY_TIMEOUT,
                 )
@@ -363,5 +366,7 @@ class Remembered:
 
 
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
-    fields = [pa.field(name, pa.uint64()) if name == ROW_VERSION else dataset.schema.field(name) for name in names]
+    fields = [
+        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
+    ]
     return pa.schema(fields).empty_table()

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,15 +119,7 @@ def ray_cluster(options: RayOptions, *, device: str) -> Iterator[Cluster]:
             ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             folder = tempfile.mkdtemp(prefix="ray-")
-            ray.init(
-                num_cpus=len(os.sched_getaffinity(0)),
-                object_store_memory=_object_store_bytes(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",  # nobody else is to reach it
-                _temp_dir=folder,
-            )
+            _start(folder)
         yield _found(options, ray.cluster_resources(), device)
     except (ConnectionError, TimeoutError) as error:
         raise RayError(f"Ray cannot be used at {options.address or 'this machine'}: {_line(error)}.") from error
@@ -159,6 +152,24 @@ def results(dataset: Dataset) -> Iterator[pa.Table]:
         raise RayError(
             f"Ray lost a worker ({_line(error)}); check its machine's memory and run the same again."
         ) from error
+
+
+def _start(folder: str) -> None:
+    """Start Ray on this machine, bounded, its files in a folder of their own."""
+    import ray
+
+    with warnings.catch_warnings():
+        # Lance warns of every fork; Ray's programs are executed right after it.
+        warnings.filterwarnings("ignore", message="lance is not fork-safe")
+        ray.init(
+            num_cpus=len(os.sched_getaffinity(0)),
+            object_store_memory=_object_store_bytes(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",  # nobody else is to reach it
+            _temp_dir=folder,
+        )
 
 
 def _found(options: RayOptions, resources: dict[str, float], device: str) -> Cluster:
