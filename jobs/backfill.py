@@ -31,6 +31,7 @@ MAX_PART_TRACKS = 1024
 MIN_PART_TRACKS = 16
 PARTS = 64
 PARTS_A_WORKER = 8
+ENCODE_TRACKS = 8  # through a network together: three minutes each fill 60 windows, so that more brings nothing
 LOOK_UP_TRACKS = 8192
 
 
@@ -212,7 +213,7 @@ def _pipeline(
     rows = ray.data.from_arrow(list(tables))
     decoded = rows.map_batches(stages.read_and_decode, fn_kwargs=decode, batch_size=None, num_cpus=1, **arrow)
     encoded = decoded.map_batches(
-        stages.Encode, fn_constructor_args=encode, batch_size=None, **cluster.actors(), **arrow
+        stages.Encode, fn_constructor_args=encode, batch_size=ENCODE_TRACKS, **cluster.actors(), **arrow
     )
     # No CPU of its own: where the encoders have taken all of them, it would wait for ever.
     return encoded.map_batches(stages.write_part, fn_kwargs=write, batch_size=part_tracks, num_cpus=0, **arrow)
