@@ -109,9 +109,6 @@ def ray_cluster(options: RayOptions, *, device: str) -> Iterator[Cluster]:
         raise ExtraMissingError(f"Ray is not installed ({error}); run: pip install 'anacrusis[ray]'") from error
     if ray.is_initialized():
         raise RayError("This process runs Ray already; run the job in a process of its own.")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it would tell its plans, and draw bars of its own
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     folder = ""
     try:
         if options.address:
@@ -120,6 +117,7 @@ def ray_cluster(options: RayOptions, *, device: str) -> Iterator[Cluster]:
         else:
             folder = tempfile.mkdtemp(prefix="ray-")
             _start(folder)
+        _quiet_data()
         yield _found(options, ray.cluster_resources(), device)
     except (ConnectionError, TimeoutError) as error:
         raise RayError(f"Ray cannot be used at {options.address or 'this machine'}: {_line(error)}.") from error
@@ -170,6 +168,17 @@ def _start(folder: str) -> None:
             _node_ip_address="127.0.0.1",  # nobody else is to reach it
             _temp_dir=folder,
         )
+
+
+def _quiet_data() -> None:
+    """Keep Ray Data from telling its plans, and from drawing bars of its own."""
+    from ray.data import DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # It warns of options that nobody has set: its own defaults.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        DataContext.get_current().enable_progress_bars = False
 
 
 def _found(options: RayOptions, resources: dict[str, float], device: str) -> Cluster:
