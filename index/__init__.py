@@ -4,6 +4,7 @@ from index.backends import gpu_count
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
+    HomeUnreachableError,
     InvalidIdError,
     InvalidInputError,
     InvalidQueryError,
@@ -11,6 +12,7 @@ from index.errors import (
     InvalidVectorError,
     NoRollbackError,
     NoSnapshotError,
+    ReadOnlyError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -21,6 +23,8 @@ from index.errors import (
     WithdrawnTrackError,
 )
 from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.layout import Home
+from index.object_store import is_object_store
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -58,6 +62,8 @@ __all__ = [
     "FeedbackEvent",
     "Filters",
     "Hits",
+    "Home",
+    "HomeUnreachableError",
     "InvalidIdError",
     "InvalidInputError",
     "InvalidQueryError",
@@ -69,6 +75,7 @@ __all__ = [
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "ReadOnlyError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -95,5 +102,6 @@ __all__ = [
     "build_snapshot",
     "check_event",
     "gpu_count",
+    "is_object_store",
     "record_basis",
 ]

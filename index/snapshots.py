@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.errors import HomeUnreachableError
 from index.feedback import FOLDED
-from index.files import replace_atomically, write_atomically
+from index.files import HomeFiles, digest
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
 from index.tables import Table
@@ -157,7 +158,7 @@ def build_snapshot(
         created_at=now,
     )
     tell("write", len(rows.track_ids), len(rows.track_ids))
-    _write(store.layout.index_folder(record.snapshot_id), built, scale, space, record, rows)
+    _write(store.layout.files, store.layout.index_folder(record.snapshot_id), built, scale, space, record, rows)
     store.record_snapshot(record)
     tell("done", len(rows.track_ids), len(rows.track_ids))
     return record
@@ -174,16 +175,17 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
     space = store.space(snapshot.space_id)
     table = store.space_tables.served(snapshot.space_id)
     rows = _read_rows(table, snapshot.served_version)
-    folder = store.layout.index_folder(snapshot.snapshot_id)
+    files, folder = store.layout.files, store.layout.index_folder(snapshot.snapshot_id)
     try:
-        index, scale = _read(folder, space, snapshot, rows)
+        index, scale = _read(files, folder, space, snapshot, rows)
     except _UnusableIndexError as error:
         _log.warning("index of snapshot %s: %s; building it anew from Lance", snapshot.snapshot_id, error)
         index, scale = _build(table, snapshot.served_version, space, rows, lambda done: None)
         try:
-            _write(folder, index, scale, space, snapshot, rows)
-        except OSError as write_error:
-            # A read-only home is served all the same; the next opening builds again.
+            if not store.layout.read_only:
+                _write(files, folder, index, scale, space, snapshot, rows)
+        except (OSError, HomeUnreachableError) as write_error:
+            # A home without the right to write is served all the same; the next opening builds again.
             _log.warning("index of snapshot %s could not be written back: %s", snapshot.snapshot_id, write_error)
     return BaseIndex(index, scale, rows.track_ids, rows.tiers, rows.confidence, rows.popularity)
 
@@ -254,15 +256,23 @@ def _build(
     return index, scale
 
 
-def _write(folder: Path, index: Any, scale: float, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> None:
-    digest = ""
+def _write(
+    files: HomeFiles,
+    folder: str,
+    index: Any,
+    scale: float,
+    space: SpaceRecord,
+    snapshot: SnapshotRecord,
+    rows: _Rows,
+) -> None:
+    sha256 = ""
 
     def write(path: Path) -> None:
-        nonlocal digest
+        nonlocal sha256
         faiss.write_index(index, str(path))
-        digest = _digest(path)
+        sha256 = digest(path)
 
-    replace_atomically(folder / "base.faiss", write)
+    files.fill(f"{folder}/base.faiss", write)
     manifest = _Manifest(
         kind=snapshot.index_kind,
         space_id=space.space_id,
@@ -272,15 +282,17 @@ def _write(folder: Path, index: Any, scale: float, space: SpaceRecord, snapshot:
         metric=space.metric.value,
         scale=scale,
         ids_sha256=rows.ids_sha256,
-        index_sha256=digest,
+        index_sha256=sha256,
     )
-    write_atomically(folder / "base.json", json.dumps(asdict(manifest), indent=1).encode())
+    files.write(f"{folder}/base.json", json.dumps(asdict(manifest), indent=1).encode())
 
 
-def _read(folder: Path, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> tuple[Any, float]:
+def _read(
+    files: HomeFiles, folder: str, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows
+) -> tuple[Any, float]:
     try:
-        found = _Manifest(**json.loads((folder / "base.json").read_text(encoding="utf-8")))
-        digest = _digest(folder / "base.faiss")
+        found = _Manifest(**json.loads(files.read(f"{folder}/base.json")))
+        path = files.checked(f"{folder}/base.faiss", found.index_sha256)
     except (OSError, ValueError, TypeError) as error:
         raise _UnusableIndexError(f"its files cannot be read ({type(error).__name__})") from error
     expected = _Manifest(
@@ -292,20 +304,15 @@ def _read(folder: Path, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Row
         metric=space.metric.value,
         scale=found.scale,
         ids_sha256=rows.ids_sha256,
-        index_sha256=digest,
+        index_sha256=found.index_sha256,
     )
     for name, value in asdict(expected).items():
         if getattr(found, name) != value:
             raise _UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
     try:
-        index = faiss.read_index(str(folder / "base.faiss"))
+        index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise _UnusableIndexError("FAISS cannot read it") from error
     if index.ntotal != expected.count or index.d != expected.dim:
         raise _UnusableIndexError(f"it holds {index.ntotal} vectors of {index.d} where {expected.count} were expected")
     return index, float(found.scale)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

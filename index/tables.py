@@ -13,10 +13,12 @@ Facts about Lance (pylance 14) that this file stands on, each held by a test:
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import lance
@@ -24,6 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.errors import DamagedHomeError
+from index.layout import files_at
+from index.object_store import PATIENCE, unreachable
 from index.validation import is_id
 
 T = TypeVar("T")
@@ -85,19 +89,24 @@ class Table:
         self._write_lock = threading.Lock()
         self._merges = 0
         with self._reading():
-            self._handle: Any = lance.dataset(address)
-            self._writer: Any = lance.dataset(address)
+            self._handle: Any = _opened(address)
+            self._writer: Any = _opened(address)
 
     @classmethod
     def create(cls, address: str, name: str, key: str, rows: pa.Table) -> Table:
-        """Write a new table; one that another process created in the meantime is opened instead."""
+        """Write a new table. An empty one may be created by several at once: each finds what any of them writes to it.
+
+        A table with rows needs an address of its own: Lance overwrites one that another process creates meanwhile.
+        """
         try:
-            lance.write_dataset(rows, address, mode="create", enable_stable_row_ids=True)
+            if rows.num_rows:
+                lance.write_dataset(rows, address, mode="create", enable_stable_row_ids=True, storage_options=PATIENCE)
+            else:
+                _place_empty(address, rows)
         except OSError as error:
-            if "already exists" not in str(error):
-                raise DamagedHomeError(
-                    f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
-                ) from error
+            raise unreachable(address, error) or DamagedHomeError(
+                f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
+            ) from error
         table = cls(address, name, key)
         table.index_keys()
         return table
@@ -108,7 +117,7 @@ class Table:
             yield
         # Lance reports damage as any of these; pyarrow's ArrowInvalid is a ValueError.
         except (OSError, ValueError, RuntimeError) as error:
-            raise DamagedHomeError(
+            raise unreachable(self.address, error) or DamagedHomeError(
                 f"table {self.name} of the home cannot be read: restore it from a backup, "
                 "or build the home anew from the manifest and the factors"
             ) from error
@@ -128,7 +137,7 @@ class Table:
         """Give a handle on the latest version; it stays at it."""
         with self._handle_lock, self._reading():
             if self._handle.latest_version != self._handle.version:
-                self._handle = lance.dataset(self.address)
+                self._handle = _opened(self.address)
             return self._handle
 
     def at(self, version: int | None) -> Any:
@@ -136,7 +145,7 @@ class Table:
         if version is None:
             return self.latest()
         with self._reading():
-            return lance.dataset(self.address, version=version)
+            return _opened(self.address, version)
 
     def upsert(self, rows: pa.Table, *, update_if: str | None = None) -> int:
         """Insert rows of new keys and update those of known ones, durably.
@@ -165,12 +174,12 @@ class Table:
         with self._write_lock:
             writer = self._writer
             if writer.latest_version != writer.version:
-                writer = self._writer = lance.dataset(self.address)
+                writer = self._writer = _opened(self.address)
             try:
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
             except (OSError, ValueError, RuntimeError) as error:
-                raise DamagedHomeError(
+                raise unreachable(self.address, error) or DamagedHomeError(
                     f"table {self.name} of the home cannot be written: check the disk's free space and "
                     "the folder's rights, and that no other process writes without pause"
                 ) from error
@@ -188,7 +197,7 @@ class Table:
         with self._write_lock:
             self._merges = 0
             try:
-                lance.dataset(self.address).optimize.compact_files(
+                _opened(self.address).optimize.compact_files(
                     target_rows_per_fragment=_FRAGMENT_ROWS, materialize_deletions_threshold=_DELETED_SHARE
                 )
             except (OSError, ValueError, RuntimeError) as error:
@@ -200,7 +209,7 @@ class Table:
         """Make the index over the keys, or bring it up to date; tables that are small go without."""
         with self._write_lock:
             try:
-                dataset = lance.dataset(self.address)
+                dataset = _opened(self.address)
                 indices = dataset.describe_indices()
                 if indices:
                     parts = max(len(index.segments) for index in indices)
@@ -308,6 +317,26 @@ class Remembered:
             found: T = known[0][key]
             return found
         return self.get(compute).get(key)
+
+
+def _opened(address: str, version: int | None = None) -> Any:
+    return lance.dataset(address, version=version, storage_options=PATIENCE)
+
+
+def _place_empty(address: str, rows: pa.Table) -> None:
+    """Make version 1 of a table elsewhere and put its files in place, the manifest last.
+
+    Whoever puts them there as well replaces an empty version 1 by its like, and harms no later version: Lance's own way
+    to create is to look whether there is a table, and then to write over whatever is there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "made.lance")
+        lance.write_dataset(rows, str(made), mode="create", enable_stable_row_ids=True)
+        paths = [path for path in made.rglob("*") if path.is_file()]
+        files = files_at(address)
+        for path in sorted(paths, key=lambda path: path.suffix == ".manifest"):
+            files.write(path.relative_to(made).as_posix(), path.read_bytes())
+        files.close()
 
 
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from index import ServedVector, SnapshotRecord, Store, Tier, TrackRecord, build_snapshot
+from index import Home, ServedVector, SnapshotRecord, Store, Tier, TrackRecord, build_snapshot
 from jobs.errors import NothingToServeError, UnknownArtistError
 from jobs.progress import OnProgress, Progress
 from jobs.projector import Projector, build_projector
@@ -61,7 +60,7 @@ class RefreshStoppedError(Exception):
 
 def project_cold_tracks(
     store: Store,
-    home: Path,
+    home: Home,
     space_id: str,
     encoder_id: str,
     *,
@@ -75,7 +74,7 @@ def project_cold_tracks(
     Parameters
     ----------
     store : Store
-    home : Path
+    home : Home
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}
     artist_ids : sequence of str or None

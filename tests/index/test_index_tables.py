@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lance
@@ -148,3 +150,18 @@ def test_a_snapshots_version_is_indexed(store):
     served = store.space_tables.served("als").at(snapshot.served_version)
     assert len(served.describe_indices()) == 1
     assert list(store.served_vectors("als", ["t007"], snapshot=snapshot)) == ["t007"]
+
+
+def test_what_is_written_to_a_table_that_several_create_at_once_stays(tmp_path):
+    """Lance's own way to create looks first and then writes over what came between."""
+    together = threading.Barrier(4)
+
+    def begin(address: str, name: str) -> None:
+        together.wait()
+        Table.create(address, "test", "key", SCHEMA.empty_table()).upsert(rows({name: 1}))
+
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(10):
+            address = str(tmp_path / f"{turn}.lance")
+            list(pool.map(begin, [address] * 4, "abcd"))
+            assert sorted(lance.dataset(address).to_table()["key"].to_pylist()) == list("abcd")
