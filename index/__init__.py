@@ -10,8 +10,11 @@ from index.errors import (
     InvalidQueryError,
     InvalidTrackError,
     InvalidVectorError,
+    LeaseHeldError,
+    LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     ReadOnlyError,
     SpaceExistsError,
     SpaceMismatchError,
@@ -22,8 +25,18 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Standing,
+    basis_with,
+    check_event,
+    record_basis,
+    record_basis_column,
+)
 from index.layout import Home
+from index.lease import Lease
 from index.object_store import is_object_store
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
@@ -69,12 +82,16 @@ __all__ = [
     "InvalidQueryError",
     "InvalidTrackError",
     "InvalidVectorError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "PublishedMeanwhileError",
     "ReadOnlyError",
     "SearchResult",
     "SearchView",
@@ -104,4 +121,5 @@ __all__ = [
     "gpu_count",
     "is_object_store",
     "record_basis",
+    "record_basis_column",
 ]

@@ -24,11 +24,6 @@ _KNOWN = frozenset(
 )
 
 
-def files_at(address: str, *, cache: Path | None = None) -> HomeFiles:
-    """Give the files below an address, of a home or of a table in it."""
-    return StoredFiles(address, cache) if is_object_store(address) else LocalFiles(Path(address))
-
-
 class Home:
     """Addresses below one home folder, and its files.
 
@@ -61,7 +56,7 @@ class Home:
         remote = is_object_store(str(address))
         self.local = None if remote else Path(address)
         self.address = checked_address(str(address)) if remote else str(self.local)
-        self.files = files_at(self.address, cache=cache)
+        self.files: HomeFiles = StoredFiles(self.address, cache) if remote else LocalFiles(Path(address))
 
     def __str__(self) -> str:
         return self.address

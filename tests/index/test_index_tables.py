@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lance
@@ -152,16 +150,17 @@ def test_a_snapshots_version_is_indexed(store):
     assert list(store.served_vectors("als", ["t007"], snapshot=snapshot)) == ["t007"]
 
 
-def test_what_is_written_to_a_table_that_several_create_at_once_stays(tmp_path):
-    """Lance's own way to create looks first and then writes over what came between."""
-    together = threading.Barrier(4)
+def test_a_table_that_appears_while_another_creates_it_keeps_its_rows(tmp_path, monkeypatch):
+    address, write = str(tmp_path / "t.lance"), tables.write_fragments
+    rows = pa.table([["acknowledged"], [1]], schema=SCHEMA)
 
-    def begin(address: str, name: str) -> None:
-        together.wait()
-        Table.create(address, "test", "key", SCHEMA.empty_table()).upsert(rows({name: 1}))
+    def write_slowly(*args, **kwargs):
+        fragments = write(*args, **kwargs)
+        monkeypatch.undo()
+        Table.create(address, "t", "key", rows.slice(0, 0)).insert(rows)
+        return fragments
 
-    with ThreadPoolExecutor(4) as pool:
-        for turn in range(10):
-            address = str(tmp_path / f"{turn}.lance")
-            list(pool.map(begin, [address] * 4, "abcd"))
-            assert sorted(lance.dataset(address).to_table()["key"].to_pylist()) == list("abcd")
+    monkeypatch.setattr(tables, "write_fragments", write_slowly)
+    late = Table.create(address, "t", "key", pa.table([["other"], [2]], schema=SCHEMA))
+    assert late.read().to_pylist() == [{"key": "acknowledged", "value": 1}]
+    assert late.version == 2
