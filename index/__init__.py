@@ -5,6 +5,7 @@ from index.backfill import ContentBackfill
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
+    HomeUnreachableError,
     InvalidIdError,
     InvalidInputError,
     InvalidQueryError,
@@ -15,6 +16,7 @@ from index.errors import (
     NoRollbackError,
     NoSnapshotError,
     PublishedMeanwhileError,
+    ReadOnlyError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -35,7 +37,9 @@ from index.feedback import (
     record_basis_column,
 )
 from index.fragments import ContentTarget, HeardPart
+from index.layout import Home
 from index.lease import Lease
+from index.object_store import is_object_store
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -76,6 +80,8 @@ __all__ = [
     "Filters",
     "HeardPart",
     "Hits",
+    "Home",
+    "HomeUnreachableError",
     "InvalidIdError",
     "InvalidInputError",
     "InvalidQueryError",
@@ -91,6 +97,7 @@ __all__ = [
     "PublishKind",
     "PublishRecord",
     "PublishedMeanwhileError",
+    "ReadOnlyError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -117,6 +124,7 @@ __all__ = [
     "build_snapshot",
     "check_event",
     "gpu_count",
+    "is_object_store",
     "record_basis",
     "record_basis_column",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -50,7 +51,9 @@ class ContentBackfill:
     def __init__(self, home: Home, content: ContentTables, encoder_id: str, dim: int) -> None:
         self._home = home
         self._table = content.create(encoder_id, dim)
-        self.target = ContentTarget(self._table.address, encoder_id, dim)
+        # Other processes have another working directory.
+        address = self._table.address if home.local is None else str(Path(self._table.address).absolute())
+        self.target = ContentTarget(address, encoder_id, dim)
         self._address = home.staged(encoder_id)
         self._name = f"staged/{encoder_id}"
         self._went_on = self._home.exists(self._address)

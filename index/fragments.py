@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata, write_fragments
 
+from index.object_store import PATIENCE
 from index.schemas import content_table
 from index.tables import ROW_ID, ROW_VERSION, Table, writing
 from index.types import Float32Array
@@ -133,7 +134,7 @@ def append_fragments(table: Table, parts: Sequence[HeardPart], leaving_out: Coll
     offered = pa.array([one for part in parts for one in part.track_ids], pa.string())
     unwanted = {*keys.filter(pc.is_in(keys, value_set=offered)).to_pylist(), *leaving_out}
     fragments: list[str] = []
-    with writing(table.name):
+    with writing(table.name, table.address):
         for part in parts:
             wanted = [one not in unwanted for one in part.track_ids]
             taken = {one for one, keep in zip(part.track_ids, wanted, strict=True) if keep}
@@ -146,7 +147,9 @@ def append_fragments(table: Table, parts: Sequence[HeardPart], leaving_out: Coll
         if not fragments:
             return int(handle.version), int(handle.version)
         operation = lance.LanceOperation.Append([FragmentMetadata.from_json(one) for one in fragments])
-        committed = lance.LanceDataset.commit(table.address, operation, read_version=handle.version)
+        committed = lance.LanceDataset.commit(
+            table.address, operation, read_version=handle.version, storage_options=PATIENCE
+        )
     return int(handle.version), int(committed.version)
 
 
@@ -183,13 +186,16 @@ def drop_twins(table: Table, since: int, version: int) -> int:
 
 
 def _write(address: str, rows: pa.Table) -> str:
-    with writing(address):
-        (fragment,) = write_fragments(rows, address, mode="append", max_rows_per_file=rows.num_rows)
+    with writing(address, address):
+        (fragment,) = write_fragments(
+            rows, address, mode="append", max_rows_per_file=rows.num_rows, storage_options=PATIENCE
+        )
     return json.dumps(fragment.to_json())
 
 
 def _read(address: str, fragment: str, columns: Sequence[str]) -> Any:
-    return LanceFileReader(f"{address}/data/{fragment_file(fragment)}", columns=list(columns)).read_all().to_table()
+    path = f"{address}/data/{fragment_file(fragment)}"
+    return LanceFileReader(path, storage_options=PATIENCE, columns=list(columns)).read_all().to_table()
 
 
 def fragment_file(fragment: str) -> str:

@@ -148,7 +148,7 @@ def test_tracks_are_placed_in_the_published_space(engine: Engine, tmp_path: Path
     assert report.space_id == SPACE_ID
     found = engine.ask(Query(track_id="t0", k=100)).hits[0]
     assert {"t1", "ada-0"} <= set(found.track_ids)
-    with Engine.open(engine.home) as another:
+    with Engine.open(str(engine.home)) as another:
         assert "t0" in another.ask(Query(track_id="ada-0", k=100)).hits[0].track_ids
 
 
