@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from anacrusis import (
+    commands_backfill,
     commands_bench,
     commands_catalogue,
     commands_demo,
@@ -43,7 +44,11 @@ app = typer.Typer(
 def configure(
     context: typer.Context,
     home: Annotated[
-        Path | None, typer.Option(help="Home folder of tables, models and indexes (or ANACRUSIS_HOME).")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Home folder of tables, models and indexes, or s3://BUCKET/PREFIX (or ANACRUSIS_HOME).",
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML configuration file (or ANACRUSIS_CONFIG).")] = None,
 ) -> None:
@@ -61,6 +66,7 @@ def configure(
 commands_demo.register(app)
 commands_serve.register(app)
 commands_catalogue.register(app)
+commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)

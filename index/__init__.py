@@ -1,9 +1,11 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
 from index.backends import gpu_count
+from index.backfill import ContentBackfill
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
+    HomeUnreachableError,
     InvalidIdError,
     InvalidInputError,
     InvalidQueryError,
@@ -14,6 +16,7 @@ from index.errors import (
     NoRollbackError,
     NoSnapshotError,
     PublishedMeanwhileError,
+    ReadOnlyError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -33,7 +36,10 @@ from index.feedback import (
     record_basis,
     record_basis_column,
 )
+from index.fragments import ContentTarget, HeardPart
+from index.layout import Home
 from index.lease import Lease
+from index.object_store import is_object_store
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -65,12 +71,17 @@ __all__ = [
     "NO_DATE",
     "BuildProgress",
     "CommitReceipt",
+    "ContentBackfill",
+    "ContentTarget",
     "DamagedHomeError",
     "DeviceUnavailableError",
     "FeedbackAction",
     "FeedbackEvent",
     "Filters",
+    "HeardPart",
     "Hits",
+    "Home",
+    "HomeUnreachableError",
     "InvalidIdError",
     "InvalidInputError",
     "InvalidQueryError",
@@ -86,6 +97,7 @@ __all__ = [
     "PublishKind",
     "PublishRecord",
     "PublishedMeanwhileError",
+    "ReadOnlyError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -112,6 +124,7 @@ __all__ = [
     "build_snapshot",
     "check_event",
     "gpu_count",
+    "is_object_store",
     "record_basis",
     "record_basis_column",
 ]

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
+from index.object_store import PATIENCE, unreachable
 from index.types import Int64Array
 from index.validation import is_id
 
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 ROW_VERSION = "_row_last_updated_at_version"
 """Lance's hidden column: the version of the table that wrote the row."""
+
+ROW_ID = "_rowid"
+"""Lance's hidden column: a number that stays the row's own, whatever is compacted."""
 
 # Other processes may write the same home: how often, and how long in all, a merge is tried again.
 _CONFLICT_RETRIES = 50
@@ -53,6 +57,23 @@ _DELETED_SHARE = 0.5
 # part (10 ms), and every so many parts are made one again (140 ms at 300,000 rows).
 _INDEX_ROWS = 16_384
 _INDEX_PARTS = 16
+
+
+@contextmanager
+def writing(name: str, address: str) -> Iterator[None]:
+    """Turn what Lance raises at a write of a table into one sentence.
+
+    Raises
+    ------
+    DamagedHomeError, HomeUnreachableError
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreachable(address, error) or DamagedHomeError(
+            f"table {name} of the home cannot be written: check the disk's free space and "
+            "the folder's rights, and that no other process writes without pause"
+        ) from error
 
 
 def quoted(text: str) -> str:
@@ -89,18 +110,19 @@ class Table:
         self._write_lock = threading.Lock()
         self._merges = 0
         with self._reading():
-            self._handle: Any = lance.dataset(address)
-            self._writer: Any = lance.dataset(address)
+            self._handle: Any = _opened(address)
+            self._writer: Any = _opened(address)
 
     @classmethod
     def create(cls, address: str, name: str, key: str, rows: pa.Table) -> Table:
         """Write a new table; one that another process created in the meantime is opened instead."""
         try:
-            fragments = write_fragments(rows, address, mode="create")
+            fragments = write_fragments(rows, address, mode="create", storage_options=PATIENCE)
             lance.LanceDataset.commit(
                 address,
                 lance.LanceOperation.Overwrite(rows.schema, fragments),
                 read_version=0,
+                storage_options=PATIENCE,
                 max_retries=0,
                 enable_v2_manifest_paths=True,
                 enable_stable_row_ids=True,
@@ -109,7 +131,7 @@ class Table:
             try:
                 table = cls(address, name, key)
             except DamagedHomeError:
-                raise DamagedHomeError(
+                raise unreachable(address, error) or DamagedHomeError(
                     f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
                 ) from error
             return table
@@ -123,7 +145,7 @@ class Table:
             yield
         # Lance reports damage as any of these; pyarrow's ArrowInvalid is a ValueError.
         except (OSError, ValueError, RuntimeError) as error:
-            raise DamagedHomeError(
+            raise unreachable(self.address, error) or DamagedHomeError(
                 f"table {self.name} of the home cannot be read: restore it from a backup, "
                 "or build the home anew from the manifest and the factors"
             ) from error
@@ -143,7 +165,7 @@ class Table:
         """Give a handle on the latest version; it stays at it."""
         with self._handle_lock, self._reading():
             if self._handle.latest_version != self._handle.version:
-                self._handle = lance.dataset(self.address)
+                self._handle = _opened(self.address)
             return self._handle
 
     def at(self, version: int | None) -> Any:
@@ -151,7 +173,7 @@ class Table:
         if version is None:
             return self.latest()
         with self._reading():
-            return lance.dataset(self.address, version=version)
+            return _opened(self.address, version)
 
     def upsert(self, rows: pa.Table, *, update_if: str | None = None) -> int:
         """Insert rows of new keys and update those of known ones, durably.
@@ -180,17 +202,22 @@ class Table:
         with self._write_lock:
             writer = self._writer
             if writer.latest_version != writer.version:
-                writer = self._writer = lance.dataset(self.address)
-            try:
+                writer = self._writer = _opened(self.address)
+            with writing(self.name, self.address):
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise DamagedHomeError(
-                    f"table {self.name} of the home cannot be written: check the disk's free space and "
-                    "the folder's rights, and that no other process writes without pause"
-                ) from error
             self._merges += 1
             return int(writer.version), int(counts["num_inserted_rows"])
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Delete rows by Lance's hidden `ROW_ID`."""
+        if row_ids:
+            with self._write_lock, writing(self.name, self.address):
+                _opened(self.address).delete(
+                    f"{ROW_ID} IN ({', '.join(map(str, row_ids))})",
+                    conflict_retries=_CONFLICT_RETRIES,
+                    retry_timeout=_RETRY_TIMEOUT,
+                )
 
     def compact_if_due(self) -> None:
         """Merge small fragments and index their keys after a number of writes; old versions keep their own files."""
@@ -203,7 +230,7 @@ class Table:
         with self._write_lock:
             self._merges = 0
             try:
-                lance.dataset(self.address).optimize.compact_files(
+                _opened(self.address).optimize.compact_files(
                     target_rows_per_fragment=_FRAGMENT_ROWS, materialize_deletions_threshold=_DELETED_SHARE
                 )
             except (OSError, ValueError, RuntimeError) as error:
@@ -215,7 +242,7 @@ class Table:
         """Make the index over the keys, or bring it up to date; tables that are small go without."""
         with self._write_lock:
             try:
-                dataset = lance.dataset(self.address)
+                dataset = _opened(self.address)
                 indices = dataset.describe_indices()
                 if indices:
                     parts = max(len(index.segments) for index in indices)
@@ -340,6 +367,12 @@ class Remembered:
         return self.get(compute).get(key)
 
 
+def _opened(address: str, version: int | None = None) -> Any:
+    return lance.dataset(address, version=version, storage_options=PATIENCE)
+
+
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
-    fields = [pa.field(name, pa.uint64()) if name == ROW_VERSION else dataset.schema.field(name) for name in names]
+    fields = [
+        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
+    ]
     return pa.schema(fields).empty_table()
