@@ -18,7 +18,10 @@ IDS = [f"t{number:02d}" for number in range(COUNT)]
 SPACES = ("old", "new")
 
 
-def test_no_query_fails_and_no_answer_mixes_spaces_while_a_training_comes_and_goes(tmp_path: Path) -> None:
+def test_no_query_fails_and_no_answer_mixes_spaces_while_a_training_comes_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the server and of the commands: all share two cores
     result = run(tmp_path, SHORT)
     assert result["failures"] == {}, result["first_faults"]
     assert [check for check in result["checks"] if not check["holds"]] == [], result["first_faults"]
