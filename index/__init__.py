@@ -9,6 +9,8 @@ from index.errors import (
     InvalidQueryError,
     InvalidTrackError,
     InvalidVectorError,
+    LeaseHeldError,
+    LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
     SpaceExistsError,
@@ -21,6 +23,7 @@ from index.errors import (
     WithdrawnTrackError,
 )
 from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.lease import Lease
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -63,6 +66,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidTrackError",
     "InvalidVectorError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +16,7 @@ from index.content import ContentTables
 from index.errors import StoreClosedError
 from index.feedback import FeedbackEvent, FeedbackTables, Standing, check_event, check_standing
 from index.layout import Home
+from index.lease import DEFAULT_TTL_S, Lease, Leases
 from index.registry import Registry
 from index.schemas import TRACKS, WITHDRAWN, ServedRows, served_table, track_records, tracks_table
 from index.spaces import SpaceTables
@@ -51,6 +53,7 @@ class Store:
         self._withdrawn = Table(home.withdrawn, "withdrawn", "track_id")
         self._known_withdrawn = Remembered(self._withdrawn)
         self._registry = Registry(home)
+        self._leases = Leases(home)
         self._spaces = SpaceTables(home, self._registry)
         self._content = ContentTables(home)
         self._feedback = FeedbackTables(home)
@@ -425,6 +428,33 @@ class Store:
         Rolling back again goes one further back. Raises `NoSnapshotError` or `NoRollbackError`.
         """
         return self._registry.rollback()
+
+    def lease(self, name: str, *, ttl_s: float = DEFAULT_TTL_S) -> AbstractContextManager[Lease]:
+        """Hold a lease while the body of a ``with`` runs: what only one process may do at a time with this home.
+
+        A thread renews it; that of a process which died is free again 1.25 `ttl_s` after its last renewal. Clocks
+        of different machines may differ by up to a quarter of `ttl_s`.
+
+        Parameters
+        ----------
+        name : str
+            What is to be done once at a time; ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``. ``"refresh"`` stands for all that
+            stages rows, publishes or tidies up; going back and withdrawing take none, as they may never have to wait.
+        ttl_s : float
+            Above 0, in seconds.
+
+        Returns
+        -------
+        context manager giving Lease
+            Call `Lease.check` before each step that others would see.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another one holds it; names who, and until when. Raised on entering, at once: nothing is waited for.
+        InvalidInputError, InvalidIdError
+        """
+        return self._leases.hold(name, ttl_s)
 
     @property
     def layout(self) -> Home:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import logging
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -84,6 +85,8 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (errors.QueueFullError("A sentence."), "RESOURCE_EXHAUSTED", RETRY),
     (errors.DeadlineExpiredError("A sentence."), "DEADLINE_EXCEEDED", None),
     (RefreshStoppedError("A sentence."), "ABORTED", None),
+    (index.errors.LeaseHeldError("refresh", "host:1", datetime.now(UTC)), "ABORTED", RETRY),
+    (index.errors.LeaseLostError("A sentence."), "ABORTED", None),
     (encoders.errors.EncoderFileError("A sentence about /srv/weights."), "INTERNAL", None),
     (artist_transfer.errors.ModelFileError("A sentence about /srv/models.", reason="MODEL_DAMAGED"), "INTERNAL", None),
     (artist_transfer.errors.TransferInputError("A row of /srv.", reason="SHAPE_MISMATCH"), "INTERNAL", None),
