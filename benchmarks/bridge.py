@@ -32,7 +32,7 @@ from artist_transfer import (
     carry_model,
     fit,
 )
-from jobs.bridge import MOVED_MORE, movement
+from jobs.carried_rows import MOVED_MORE, movement
 from jobs.evaluation.benchmark_folder import VALIDATION, Benchmark, FloatArray, read_benchmark
 from jobs.evaluation.bpr import train_factors
 from jobs.evaluation.context import Check

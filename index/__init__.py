@@ -24,7 +24,7 @@ from index.errors import (
 )
 from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
 from index.lease import Lease
-from index.schemas import ServedRows, as_popularity
+from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
@@ -102,4 +102,5 @@ __all__ = [
     "check_event",
     "gpu_count",
     "record_basis",
+    "vector_column",
 ]
