@@ -136,9 +136,7 @@ def bridge(benchmark: Benchmark, base: TransferModel, to: Training, refits: list
         "alignment": {name: getattr(alignment, name) for name in ("residual", "cosine", "scale", "fitted", "held_out")},
         "movement": {f"q{100 * share:g}": float(np.quantile(moved, share)) for share in QUANTILES}
         | {"tolerance": MOVED_MORE, "share_beyond": float(np.mean(moved > MOVED_MORE))},
-        "listeners": {
-            name: listeners(benchmark, to, vectors) for name, vectors in {"refit": truth, **placed}.items()
-        },
+        "listeners": {name: listeners(benchmark, to, vectors) for name, vectors in {"refit": truth, **placed}.items()},
         "gain_of_the_bridge": {
             f"overlap@{k}": mean_and_error(shares["bridged"][k] - shares["no bridge"][k]) for k in LENGTHS
         },

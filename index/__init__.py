@@ -13,6 +13,7 @@ from index.errors import (
     LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -22,7 +23,16 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Standing,
+    basis_with,
+    check_event,
+    record_basis,
+    record_basis_column,
+)
 from index.lease import Lease
 from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
@@ -75,6 +85,7 @@ __all__ = [
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "PublishedMeanwhileError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -102,5 +113,6 @@ __all__ = [
     "check_event",
     "gpu_count",
     "record_basis",
+    "record_basis_column",
     "vector_column",
 ]

@@ -11,6 +11,7 @@
     ├── NoSnapshotError             NO_SNAPSHOT
     ├── UnknownSnapshotError        SNAPSHOT_NOT_FOUND
     ├── NoRollbackError             NO_ROLLBACK
+    ├── PublishedMeanwhileError     PUBLISHED_MEANWHILE
     ├── InvalidInputError           INPUT_INVALID
     │   ├── InvalidIdError          ID_INVALID
     │   ├── InvalidTrackError       TRACK_INVALID
@@ -115,6 +116,12 @@ class NoRollbackError(StoreError):
     """No earlier snapshot stands behind the published one."""
 
     default_reason = "NO_ROLLBACK"
+
+
+class PublishedMeanwhileError(StoreError):
+    """Somebody published or rolled back while a snapshot was made; nothing was switched, and what was staged stays."""
+
+    default_reason = "PUBLISHED_MEANWHILE"
 
 
 class InvalidInputError(StoreError):

@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.bases import Bases
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
 from index.errors import StoreClosedError
@@ -59,6 +60,7 @@ class Store:
         self._feedback = FeedbackTables(home)
         self._committer = GroupCommitter(self._write_group, tidy=self._tidy)
         self._listeners: list[Callable[[Committed], None]] = []
+        self._bases = Bases()
         self._closed = False
 
     @classmethod
@@ -228,6 +230,14 @@ class Store:
         rows = self._tracks.read(columns=[*TRACKS.names, ROW_VERSION], keys=track_ids, since=since, handle=handle)
         return rows, int(handle.version)
 
+    def track_columns(self, columns: Sequence[str]) -> pa.Table:
+        """Give some columns of the metadata of all tracks, ``basis`` among them where it is named."""
+        return self._tracks.read(columns=columns)
+
+    def heard_ids(self, encoder_id: str) -> pa.ChunkedArray:
+        """Give the ids of all tracks that have a content vector of an encoder."""
+        return self._content.ids(encoder_id)
+
     def content(self, encoder_id: str, track_ids: Sequence[str] | None = None) -> tuple[list[str], Float32Array]:
         """Give content vectors of an encoder, of all tracks where no ids are given.
 
@@ -320,6 +330,39 @@ class Store:
     ) -> ServedRows:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
+
+    def collaborative_rows(self, space_id: str, track_ids: Sequence[str] | None = None) -> ServedRows:
+        """Give the rows that a training brought, without provenance: columns track_id, tier, vector and popularity.
+
+        Parameters
+        ----------
+        track_ids : sequence of str, optional
+            Only these; the unknown and the projected among them are left out.
+        """
+        return self._spaces.collaborative(space_id, track_ids)
+
+    def newest_rows(self, space_id: str, columns: Sequence[str]) -> tuple[pa.Table, int]:
+        """Give columns of each track's newest row, be it staged, served or fresh, whatever snapshot is published.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Of `index.schemas.served_schema`, ``track_id`` among them.
+
+        Returns
+        -------
+        (rows, fresh_version) : pyarrow.Table and int
+            One row a track, in no order; and the version that the fresh rows were read at, for `replace_served`.
+        """
+        return self._spaces.newest(space_id, columns)
+
+    def changed_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether a snapshot of the space that is built now would hold other rows than this one."""
+        return self._spaces.changed_since(snapshot)
+
+    def with_feedback_counts(self, tracks: pa.Table) -> pa.Table:
+        """Extend the column ``basis`` of a table of tracks by their numbers of events: what a row should have."""
+        return self._feedback.with_events(tracks)
 
     def stale_ids(self, snapshot: SnapshotRecord) -> list[str]:
         """Give the ids of tracks that a snapshot and the rows fresh to it do not show as the tracks are now.
@@ -442,9 +485,25 @@ class Store:
         self._spaces.served(snapshot.space_id).protect(snapshot.snapshot_id, snapshot.served_version)
         self._registry.add_snapshot(snapshot)
 
-    def publish(self, snapshot_id: str) -> PublishRecord:
-        """Switch every reader to a snapshot in one step; raises `UnknownSnapshotError`."""
-        return self._registry.publish(snapshot_id)
+    def publish(self, snapshot_id: str, *, after: int | None = None) -> PublishRecord:
+        """Switch every reader to a snapshot in one step.
+
+        Parameters
+        ----------
+        after : int, optional
+            The sequence of the publish that must still be the last one, 0 for none at all (`publish_sequence`).
+
+        Raises
+        ------
+        UnknownSnapshotError
+        PublishedMeanwhileError
+            Another publish or a rollback came after that sequence; nothing was switched.
+        """
+        return self._registry.publish(snapshot_id, after=after)
+
+    def publish_sequence(self) -> int:
+        """Give the sequence of the last publish or rollback; 0 before the first."""
+        return self._registry.publish_sequence()
 
     def published(self) -> SnapshotRecord | None:
         """Give the snapshot that is served; None before the first publish."""
@@ -501,3 +560,8 @@ class Store:
     def space_tables(self) -> SpaceTables:
         """The tables of the spaces, for building snapshots."""
         return self._spaces
+
+    @property
+    def bases(self) -> Bases:
+        """Built indexes that this store's users have in memory."""
+        return self._bases

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
+from index.types import Int64Array
 from index.validation import is_id
 
 T = TypeVar("T")
@@ -234,6 +235,7 @@ class Table:
         keys: Sequence[str] | None = None,
         since: int | None = None,
         version: int | None = None,
+        where: str | None = None,
         handle: Any = None,
     ) -> pa.Table:
         """Read rows.
@@ -248,12 +250,14 @@ class Table:
             Only rows written after this version of the table.
         version : int, optional
             Read at this version; else at the latest.
+        where : str, optional
+            Only rows for which this SQL condition holds; not together with `keys`.
         handle : optional
             What `latest` or `at` gave, to read several times at one version.
         """
         dataset = handle if handle is not None else self.at(version)
         names = list(columns) if columns is not None else list(dataset.schema.names)
-        conditions = []
+        conditions = [where] if where is not None else []
         if since is not None:
             if since >= dataset.version:
                 return _empty(dataset, names)
@@ -278,6 +282,18 @@ class Table:
             return dataset.take(rows, columns=names)
         taken = dataset.take(rows, columns=[name for name in names if name != ROW_VERSION])
         return taken.append_column(ROW_VERSION, found[ROW_VERSION].take(rows)).select(names)
+
+    def take(self, rows: Int64Array, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
+        """Read some rows by their places in the table's order at a version.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            In any order, which is that of the answer.
+        """
+        dataset = self.at(version)
+        with self._reading():
+            return dataset.take(rows, columns=list(columns)) if len(rows) else _empty(dataset, list(columns))
 
     def batches(self, columns: Sequence[str], *, version: int | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the columns of all rows at a version, in the table's order."""

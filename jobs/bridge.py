@@ -222,8 +222,8 @@ def _pair(store: Store, space_id: str, from_space_id: str | None) -> tuple[Space
         raise BridgeError(f"Space {space_id!r} would be bridged to itself; name an older one.", field="from_space_id")
     if before.metric is Metric.COSINE and to.metric is not Metric.COSINE:
         raise BridgeError(
-            f"Space {from_space_id!r} compares directions alone and {space_id!r} lengths as well, which nothing tells of "
-            "its tracks; publish it without a bridge.",
+            f"Space {from_space_id!r} compares directions alone and {space_id!r} lengths, too, which its cold tracks "
+            "do not have; publish it without a bridge.",
             field="space_id",
         )
     return to, before

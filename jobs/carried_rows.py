@@ -152,7 +152,12 @@ def align(
 
 
 def carried_rows(
-    store: Store, old: OldRows, tracks: pa.Table, chosen: tuple[BoolArray, BoolArray], alignment: Alignment, model_id: str
+    store: Store,
+    old: OldRows,
+    tracks: pa.Table,
+    chosen: tuple[BoolArray, BoolArray],
+    alignment: Alignment,
+    model_id: str,
 ) -> pa.Table:
     """Bring rows into the new space: they keep what they were made from, and lose what the alignment loses.
 
