@@ -125,7 +125,8 @@ def bridge(benchmark: Benchmark, base: TransferModel, to: Training, refits: list
         "no bridge": fit(to.warm, FitOptions(method="artist_mean")).project(cold, catalogue).vectors,
     }
     truth, *others = (model.project(cold, catalogue).vectors for model in refits)
-    placed |= {"second refit": other for other in others}
+    if others:
+        placed["second refit"] = others[0]
     wanted = nearest(truth, after)
     shares = {name: overlaps(nearest(vectors, after), wanted) for name, vectors in placed.items()}
     usable = before.any(axis=1) & after.any(axis=1)
