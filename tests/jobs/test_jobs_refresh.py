@@ -108,7 +108,7 @@ def test_where_nothing_has_changed_nothing_is_written(made: Engine) -> None:
     assert done.method == "artist_mean"
     assert made.store.snapshots() == snapshots
     hear(made, record("late", "ada"))
-    with open_engine(made.home):  # projects it: a fresh row to fold
+    with open_engine(Path(made.store.home)):  # projects it: a fresh row to fold
         pass
     done = made.refresh()
     assert (done.published, done.projected) == (True, 0)
@@ -132,7 +132,7 @@ def test_the_stand_in_for_a_transfer_depends_on_every_warm_track(template: Path,
 
 def test_rows_that_were_projected_beside_a_refresh_are_not_projected_again(made: Engine) -> None:
     hear(made, record("late", "ada", "ben"))
-    with open_engine(made.home):  # projects what was stored only
+    with open_engine(Path(made.store.home)):  # projects what was stored only
         pass
     made.record_feedback([FeedbackEvent("cold-ben-0", USERS[0], FeedbackAction.PLAY)])
     assert touched(made.plan_refresh()) == {}
@@ -165,18 +165,18 @@ def test_an_artist_without_a_catalogue_is_placed_by_audio(made: Engine) -> None:
 
 def test_a_plan_writes_nothing_and_needs_no_lease(made: Engine) -> None:
     hear(made, record("late", "ada"))
-    before = sorted(str(path) for path in made.home.rglob("*"))
+    before = sorted(str(path) for path in Path(made.store.home).rglob("*"))
     with made.store.lease("refresh"):
-        held = sorted(str(path) for path in made.home.rglob("*"))
+        held = sorted(str(path) for path in Path(made.store.home).rglob("*"))
         plan = made.plan_refresh()
-        assert sorted(str(path) for path in made.home.rglob("*")) == held
+        assert sorted(str(path) for path in Path(made.store.home).rglob("*")) == held
     assert (plan.as_dict()["touched"], plan.touched.to_pylist()) == (1, ["late"])
     assert set(before) <= set(held)
 
 
 def test_never_two_at_once(made: Engine) -> None:
     hear(made, record("late", "ada"))
-    with open_engine(made.home) as other, other.store.lease("refresh"), pytest.raises(LeaseHeldError):
+    with open_engine(Path(made.store.home)) as other, other.store.lease("refresh"), pytest.raises(LeaseHeldError):
         made.refresh()
     assert made.refresh().projected <= 1
 

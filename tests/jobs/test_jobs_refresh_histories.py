@@ -50,7 +50,7 @@ def _listens(track_id: str, user_id: str) -> Step:
 
 
 def _reopens(engine: Engine) -> None:
-    with open_engine(engine.home):  # projects what was stored only
+    with open_engine(Path(engine.store.home)):  # projects what was stored only
         pass
 
 
