@@ -17,6 +17,7 @@ from index.schemas import vector_column
 from jobs import Engine
 from jobs.factors import Factors
 from jobs.spaces import import_space
+from jobs.train import train_space
 
 ARTIST_TRACKS = 8
 USERS = 200
@@ -91,8 +92,8 @@ class MadeCatalogue:
             Factors(self.user_ids, (listeners @ rotation).astype(np.float32)),
         )
 
-    def serve(self, home: Path, first: Training) -> None:
-        """Make a home in which all tracks are heard and the first training is published."""
+    def serve(self, home: Path, first: Training, method: str) -> None:
+        """Make a home in which all tracks are heard and the first training is published, and fitted by a method."""
         with Engine.open(home, create=True, device="cpu") as engine:
             encoder = engine.encoder
             rng = np.random.default_rng(1)
@@ -110,6 +111,8 @@ class MadeCatalogue:
             content = list(zip(self._ids.tolist(), heard.astype(np.float32), strict=True))
             engine.store.commit(WriteBatch(tracks=tracks, content={encoder.encoder_id: content}))
             import_space(engine, first.space_id, first.items, first.users)
+            if method:
+                train_space(engine, first.space_id, method=method)
             engine.refresh(space_id=first.space_id)
 
 

@@ -1,12 +1,13 @@
 """Queries at a steady rate while a training is imported, published, refitted, refreshed and rolled back.
 
-Run it with ``OMP_NUM_THREADS=1 python -m benchmarks.retrain_under_load [--json FILE]``: server, command line and
-clients share the cores, and OpenMP's threads wait for one another where there are fewer cores than they. A server runs in a process of its own on a made
-home; clients ask it by track, by vector and by user, one by one and in batches, send tracks in and withdraw some. In
-quiet first, and then while the command line, in another process again, brings a second training (rotated, rescaled,
-with noise), and a third of another dimension. Every answer is checked against the space that it names
-(`benchmarks.reply_checks`); a call that names the old space after the switch has to be refused, and no other one may
-be.
+Run it with ``OMP_NUM_THREADS=1 python -m benchmarks.retrain_under_load [--json FILE]``: server, commands and clients
+share the cores, and OpenMP's threads wait for one another where there are fewer cores than they.
+
+A server runs in a process of its own on a made home; clients ask it by track, by vector and by user, one by one and in
+batches, send tracks in and withdraw some. In quiet first, and then while the command line, in another process again,
+brings a second training (rotated, rescaled, with noise), and a third of another dimension. Every answer is checked
+against the space that it names (`benchmarks.reply_checks`); a call that names the old space after the switch has to be
+refused, and no other one may be.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Options:
     steps : tuple of str
         What is done with each training.
     method : str
-        Of ``anacrusis train``.
+        Of ``anacrusis train``; the first training is fitted with it, too. Empty: nothing is fitted.
     """
 
     artists: int = 500
@@ -78,7 +79,13 @@ class Options:
 
 
 SHORT = Options(
-    artists=60, dims=(16, 16), rate_per_s=30.0, writes_per_s=1.0, quiet_s=1.0, steps=("import", "publish", "rollback")
+    method="",
+    artists=60,
+    dims=(16, 16),
+    rate_per_s=30.0,
+    writes_per_s=1.0,
+    quiet_s=1.0,
+    steps=("import", "publish", "rollback"),
 )
 
 
@@ -274,7 +281,7 @@ def run(folder: Path, options: Options) -> dict[str, Any]:
     catalogue = MadeCatalogue(options.artists, options.dims[0])
     trainings = [catalogue.training(f"{TRAINING}{seed}", dim, seed) for seed, dim in enumerate(options.dims)]
     home = folder / "home"
-    catalogue.serve(home, trainings[0])
+    catalogue.serve(home, trainings[0], options.method)
     clients, steps = Clients(catalogue, trainings), Steps(home)
     with running_server(home) as server, Client(server.address, timeout_s=60.0) as client:
         client.neighbors_of_user(str(catalogue.user_ids[0]), K)
