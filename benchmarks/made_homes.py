@@ -83,7 +83,9 @@ class MadeCatalogue:
         artists = self.artist_numbers().tolist()
         records = []
         for number, (track_id, artist) in enumerate(zip(self.ids(), artists, strict=True)):
-            guest = (made_id("artist", artists[number - 1]),) if number % 3 == 0 and artists[number - 1] != artist else ()
+            guest = (
+                (made_id("artist", artists[number - 1]),) if number % 3 == 0 and artists[number - 1] != artist else ()
+            )
             records.append(
                 TrackRecord(
                     track_id=track_id,

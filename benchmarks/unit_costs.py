@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,9 @@ class Costs:
 
 def bytes_of(path: Path) -> int:
     """Size of a file, or of all files in a folder."""
-    return path.stat().st_size if path.is_file() else sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    return (
+        path.stat().st_size if path.is_file() else sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    )
 
 
 def bytes_a_row(address: str) -> tuple[float, int]:
@@ -97,7 +99,9 @@ def bytes_a_row(address: str) -> tuple[float, int]:
     table = lance.dataset(address)
     table.optimize.compact_files(target_rows_per_fragment=1 << 20)
     table = lance.dataset(address)
-    data = sum(bytes_of(Path(address, "data", file.path)) for part in table.get_fragments() for file in part.data_files())
+    data = sum(
+        bytes_of(Path(address, "data", file.path)) for part in table.get_fragments() for file in part.data_files()
+    )
     used = {str(segment.uuid) for index in table.describe_indices() for segment in index.segments}
     keys = sum(bytes_of(Path(address, "_indices", name)) for name in used)
     rows = table.count_rows()
@@ -218,11 +222,15 @@ def weigh(engine: Engine, made: MadeCatalogue, costs: Costs) -> None:
         "tracks": engine.store.layout.tracks,
         "content": engine.store.layout.content(engine.encoder.encoder_id),
         "feedback": engine.store.layout.feedback,
-        **{kind: str(next(Path(home, kind).glob(f"{space.space_id}.*.lance"))) for kind in ("served", "fresh", "users")},
+        **{
+            kind: str(next(Path(home, kind).glob(f"{space.space_id}.*.lance"))) for kind in ("served", "fresh", "users")
+        },
     }
     for name, address in addresses.items():
         size, rows = bytes_a_row(address)
-        costs.add(f"bytes.{name}", size, "bytes/row", f"{rows:,} rows on disk with the index over their keys, compacted")
+        costs.add(
+            f"bytes.{name}", size, "bytes/row", f"{rows:,} rows on disk with the index over their keys, compacted"
+        )
 
 
 def answering(home: Path, *, scan: bool) -> dict[str, Any]:
@@ -238,8 +246,14 @@ def between(large: dict[str, Any], small: dict[str, Any], name: str) -> float:
     return float(large[name] - small[name]) / (large["rows"] - small["rows"])
 
 
-def measure(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def measure(folder: Path) -> dict[str, Any]:
     """Measure everything in a folder."""
+    load: list[float] = []
+
+    def tell(what: str) -> None:
+        print(f"-- {what}", file=sys.stderr, flush=True)
+        load.append(os.getloadavg()[0])
+
     costs = Costs()
     made = MadeCatalogue(TRACKS, int(TRACKS * WARM_SHARE), DIM)
     tell(f"a home of {TRACKS:,} tracks")
@@ -267,7 +281,9 @@ def measure(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
         import_space(engine, SPACE_ID, MadeCatalogue(SCANNED_TRACKS, SCANNED_TRACKS, DIM).factors())
         engine.store.publish(build_snapshot(engine.store, SPACE_ID).snapshot_id)
     for batch, took in answering(folder / "scanned", scan=True)["scan"].items():
-        what = f"an exact float16 scan for k = 100 of {SCANNED_TRACKS:,} rows of {DIM}, {batch} queries a call, all cores"
+        what = (
+            f"an exact float16 scan for k = 100 of {SCANNED_TRACKS:,} rows of {DIM}, {batch} queries a call, all cores"
+        )
         per = SCANNED_TRACKS * DIM
         costs.add(f"scan.{batch}.wall", took["wall_s"] / per, "s/(query row dimension)", what)
         costs.add(f"scan.{batch}.cpu", took["cpu_s"] / per, "core s/(query row dimension)", what)
@@ -283,6 +299,7 @@ def measure(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpu": "none",
+            "load_average": statistics.median(load),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
         },
@@ -299,7 +316,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), lambda what: print(f"-- {what}", file=sys.stderr, flush=True))
+        result = measure(Path(folder))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

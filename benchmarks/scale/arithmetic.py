@@ -1,0 +1,207 @@
+"""Unit costs times assumptions, and nothing else: every figure of the page by name."""
+
+from __future__ import annotations
+
+from benchmarks.scale.assumptions import Assumptions
+from benchmarks.scale.measured import Measured
+from benchmarks.scale.quantities import Quantity, larger
+
+DAY = Quantity.of(86_400, "s/day")
+YEAR = Quantity.of(365, "day/year")
+ROW = Quantity.of(1, "row/track")  # a track has one row in a table
+VECTOR = Quantity.of(1, "row/user")
+FLOAT32 = Quantity.of(4, "bytes/(row dimension)")
+FLOAT16 = Quantity.of(2, "bytes/(row dimension)")
+COMMITS = Quantity.of(2, "commit/track")  # what was heard, then where it was placed
+FLOPS = Quantity.of(2, "flop/(query row dimension)")  # a product and a sum
+
+
+def totals(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """Work out every total and every threshold."""
+    return {
+        **_sizes(assumed),
+        **_hearing(assumed, measured),
+        **_training(assumed, measured),
+        **_refresh(assumed, measured),
+        **_index(assumed, measured),
+        **_queries(assumed, measured),
+        **_feedback(assumed, measured),
+        **_storage(assumed, measured),
+        **_night(assumed, measured),
+    }
+
+
+def _sizes(assumed: Assumptions) -> dict[str, Quantity]:
+    rows = assumed.quantity("tracks") * ROW
+    return {
+        "rows": rows,
+        "warm": rows * assumed.warm_share,
+        "cold": rows * (1 - assumed.warm_share),
+        "users": assumed.quantity("users") * VECTOR,
+        "queries": assumed.quantity("streams") * assumed.quantity("queries") / DAY * assumed.peak,
+        "events": assumed.quantity("streams") * assumed.cold_streams * Quantity.of(1, "event/stream"),
+    }
+
+
+def _hearing(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """Backfill of the catalogue, and a day's releases."""
+    tracks, new = assumed.quantity("tracks"), assumed.quantity("new_tracks")
+    length, machine = assumed.quantity("track_length"), assumed.quantity("cores")
+    work = (measured.decode + measured.encode) * length
+    commit = measured.cost("write_one.wall") * COMMITS
+    return {
+        "backfill.decode": measured.decode * length * tracks,
+        "backfill.encode": measured.encode * length * tracks,
+        "backfill.work": work * tracks,
+        "backfill.machine_time": work * tracks / machine * Quantity.of(1, "1/machine"),
+        "backfill.cores": work * tracks / assumed.quantity("backfill"),
+        "backfill.write": measured.cost("write_content.wall") * tracks,
+        "backfill.read": assumed.quantity("audio_rate") * length * tracks,
+        "backfill.machine_limit": assumed.quantity("backfill") * machine / work * Quantity.of(1, "machine"),
+        "releases.work": measured.ingest * length * new * Quantity.of(1, "day"),
+        "releases.cores": measured.ingest * length * new / DAY,
+        "releases.committer": commit * new / DAY,
+        "releases.limit": DAY / commit,
+    }
+
+
+def _training(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """Import of a training, and the refit of the transfer."""
+    sizes = _sizes(assumed)
+    machine = assumed.quantity("memory") * Quantity.of(1, "machine")
+    vector = assumed.quantity("dim") * FLOAT32
+    known = (assumed.quantity("dim") + measured.content_dim) * FLOAT32
+    return {
+        "import.track_time": measured.cost("import.wall") * sizes["warm"],
+        "import.user_time": measured.cost("import.wall") * sizes["users"],
+        "import.memory": vector * (sizes["warm"] + sizes["users"]),
+        "import.limit": machine / vector,
+        "bridge.memory": vector * sizes["rows"] + vector * sizes["warm"],
+        "bridge.limit": machine / vector / (1 + assumed.warm_share),
+        "fit.time": measured.fit,
+        "fit.memory": known * sizes["warm"],
+        "fit.limit": machine / known,
+    }
+
+
+def _refresh(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """Projecting cold tracks anew, all of them or what changed, and staging the rows."""
+    cold = _sizes(assumed)["cold"]
+    project = measured.project / ROW / assumed.quantity("cores") * Quantity.of(1, "1/machine")
+    stage, build = measured.cost("stage.wall"), _index(assumed, measured)["index.build_next"]
+    return {
+        "refresh.project": measured.project / ROW * cold,
+        "refresh.project_time": project * cold,
+        "refresh.stage": stage * cold,
+        "refresh.time": (project + stage) * cold + build,
+        "changed.rows": cold * assumed.changed_share,
+        "changed.project": measured.project / ROW * cold * assumed.changed_share,
+        "changed.stage": stage * cold * assumed.changed_share,
+        "changed.time": (project + stage) * cold * assumed.changed_share + build,
+        "changed.index_share": build / ((project + stage) * cold * assumed.changed_share + build),
+    }
+
+
+def _index(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    rows = _sizes(assumed)["rows"]
+    resident, peak = measured.cost("resident_bytes"), measured.cost("peak_bytes")
+    most = larger(resident, peak)
+    return {
+        "index.build": measured.cost("build.wall") * rows,
+        "index.build_next": measured.cost("build_next.wall") * rows,
+        "index.file": measured.cost("bytes.index") * rows,
+        "index.resident": resident * rows,
+        "index.peak": most * rows,
+        "index.open": measured.cost("open.wall") * rows,
+        "index.switch": measured.cost("switch.wall") * rows,
+        "index.limit": assumed.quantity("memory") * Quantity.of(1, "machine") / most,
+    }
+
+
+def _queries(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """Searches at the peak, on cores and on GPUs, and what carries them."""
+    sizes = _sizes(assumed)
+    rows, rate, dim = sizes["rows"], sizes["queries"], assumed.quantity("dim")
+    one, many = measured.cost("scan.1.wall"), measured.cost("scan.256.cpu")
+    batch, query = assumed.quantity("gpu_batch"), Quantity.of(1, "query")
+    read = FLOAT16 * dim * rows / assumed.quantity("gpu_bandwidth")
+    count = FLOPS * dim * rows * batch / assumed.quantity("gpu_flops")
+    card_rate = batch / larger(read, count)
+    process = 1 * Quantity.of(1, "core/process") / measured.cost("unary.cpu")
+    processes = rate / (process * assumed.used)
+    return {
+        "query.scan": one * rows * dim * query,
+        "query.scan_cores": many * rows * dim * rate / assumed.used,
+        "query.limit": assumed.quantity("budget") / (one * dim * query),
+        "query.share": assumed.quantity("budget") / (one * dim * query) / rows,
+        "gpu.pass": larger(read, count) * Quantity.of(1, "1/card"),
+        "gpu.rate_of_card": card_rate * Quantity.of(1, "card"),
+        "gpu.cards": rate / (card_rate * assumed.used),
+        "gpu.held": FLOAT16 * dim * rows / assumed.quantity("gpu_memory") * Quantity.of(1, "1/card"),
+        "gpu.limit": assumed.quantity("gpu_memory") / (FLOAT16 * dim) * Quantity.of(1, "card"),
+        "unary.process_rate": process * Quantity.of(1, "process"),
+        "unary.processes": processes,
+        "unary.memory": measured.cost("resident_bytes") * rows * processes * Quantity.of(1, "1/process"),
+        "unary.cores": measured.cost("unary.cpu") * rate / assumed.used,
+        "batched.cores": measured.cost("batched.cpu") * rate / assumed.used,
+        "unary.limit": process * assumed.used * Quantity.of(1, "process"),
+    }
+
+
+def _feedback(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    events, cost = _sizes(assumed)["events"], measured.cost("feedback.wall")
+    at_peak = cost * events / DAY * assumed.peak
+    return {
+        "feedback.committer": cost * events / DAY,
+        "feedback.committer_peak": at_peak,
+        "feedback.cores": measured.cost("feedback.cpu") * events / DAY * assumed.peak / assumed.used,
+        "feedback.limit": 1 / cost,
+        "feedback.limit_share": assumed.cold_streams / at_peak,
+        "feedback.disk": measured.cost("bytes.feedback") * Quantity.of(1, "row/event") * events * YEAR,
+    }
+
+
+def _storage(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """What lies on disk, and what goes over the network."""
+    sizes = _sizes(assumed)
+    rows = sizes["rows"]
+    served, users = measured.cost("bytes.served") * rows, measured.cost("bytes.users") * sizes["users"]
+    index = measured.cost("bytes.index") * rows
+    kept = assumed.quantity("kept") * assumed.quantity("trainings") * Quantity.of(1, "1/training")
+    snapshots = kept * assumed.publishes
+    # The refit rewrites every projected row, and a snapshot keeps the version with the older one.
+    rewritten = measured.cost("bytes.served") * sizes["cold"] * (assumed.publishes - 1)
+    tables = (measured.cost("bytes.tracks") + measured.cost("bytes.content")) * rows
+    spaces = (served + users + rewritten) * kept
+    feedback = _feedback(assumed, measured)["feedback.disk"]
+    total = tables + spaces + index * snapshots + feedback * Quantity.of(1, "year")
+    processes = _queries(assumed, measured)["unary.processes"] * Quantity.of(1, "1/process")
+    switches = assumed.quantity("trainings") * assumed.quantity("publishes") * Quantity.of(1, "1/publish")
+    return {
+        "disk.tracks": measured.cost("bytes.tracks") * rows,
+        "disk.content": measured.cost("bytes.content") * rows,
+        "disk.served": served,
+        "disk.users": users,
+        "disk.index": index,
+        "disk.spaces": spaces,
+        "disk.users_share": users * kept / total,
+        "disk.indexes": index * snapshots,
+        "disk.total": total,
+        "traffic.replica": index * switches,
+        "traffic.replicas": index * switches * processes,
+    }
+
+
+def _night(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
+    """From a training that has arrived to its refit being served, one step after the other."""
+    training, refresh, index = _training(assumed, measured), _refresh(assumed, measured), _index(assumed, measured)
+    publish = index["index.build"] + index["index.open"]
+    return {
+        "night.bridged": training["import.track_time"] + refresh["refresh.stage"] + publish,
+        "night.refitted": training["import.track_time"]
+        + refresh["refresh.stage"]
+        + publish
+        + training["fit.time"]
+        + refresh["refresh.time"]
+        + index["index.open"],
+    }
