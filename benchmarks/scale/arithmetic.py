@@ -114,12 +114,13 @@ def _index(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "index.peak": most * rows,
         "index.open": measured.cost("open.wall") * rows,
         "index.switch": measured.cost("switch.wall") * rows,
-        "index.limit": assumed.quantity("memory") * Quantity.of(1, "machine") / most,
+        "index.beside": (resident + most) * rows,
+        "index.limit": assumed.quantity("memory") * Quantity.of(1, "machine") / (resident + most),
     }
 
 
 def _queries(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
-    """Searches at the peak, on cores and on GPUs, and what carries them."""
+    """Work out searches at the peak, on cores and on GPUs, and what carries them."""
     sizes = _sizes(assumed)
     rows, rate, dim = sizes["rows"], sizes["queries"], assumed.quantity("dim")
     one, many = measured.cost("scan.1.wall"), measured.cost("scan.256.cpu")
@@ -155,6 +156,7 @@ def _feedback(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "feedback.committer": cost * events / DAY,
         "feedback.committer_peak": at_peak,
         "feedback.cores": measured.cost("feedback.cpu") * events / DAY * assumed.peak / assumed.used,
+        "feedback.share": Quantity.of(assumed.cold_streams),
         "feedback.limit": 1 / cost,
         "feedback.limit_share": assumed.cold_streams / at_peak,
         "feedback.disk": measured.cost("bytes.feedback") * Quantity.of(1, "row/event") * events * YEAR,
@@ -162,7 +164,7 @@ def _feedback(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
 
 
 def _storage(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
-    """What lies on disk, and what goes over the network."""
+    """Work out what lies on disk, and what goes over the network."""
     sizes = _sizes(assumed)
     rows = sizes["rows"]
     served, users = measured.cost("bytes.served") * rows, measured.cost("bytes.users") * sizes["users"]

@@ -1,26 +1,38 @@
-"""Puts the page together: the summary first, then a section a step, then the assumptions."""
+"""Puts the page together: the summary first, then a section a step, then the assumptions and the sources."""
 
 from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
 
 from benchmarks.scale.arithmetic import totals
 from benchmarks.scale.assumptions import Assumptions
 from benchmarks.scale.measured import NEEDED, Measured
 from benchmarks.scale.quantities import shown
-from benchmarks.scale.steps import STEPS, Figures, Step
+from benchmarks.scale.step import Figures, Step
+from benchmarks.scale.steps_catalogue import backfill, bridge, imports, refit, refresh, releases
+from benchmarks.scale.steps_serving import feedback, index, queries, storage, transport
+
+STEPS: tuple[Callable[[Figures], Step], ...] = (
+    *(backfill, releases, imports, bridge, refit, refresh),
+    *(index, queries, transport, feedback, storage),
+)
+# By what is in proportion to the number of tracks: which of them ends first is worked out.
+LIMITS = {
+    "query.limit": "The exact search on cores",
+    "index.limit": "The memory of a serving process",
+    "fit.limit": "The memory of a process that projects",
+    "bridge.limit": "The memory of the bridge",
+}
 
 
 def page(assumed: Assumptions, measured: Measured) -> str:
     """Write the page."""
     figures = Figures(assumed, measured, totals(assumed, measured))
     steps = [make(figures) for make in STEPS]
-    parts = [
-        _head(figures),
-        _summary(steps),
-        *(_section(step) for step in steps),
-        _assumptions(assumed),
-        _sources(figures),
-    ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    sections = [_section(step) for step in steps]
+    parts = [_head(figures), _short(figures), _summary(steps), *sections, _assumptions(assumed), _sources(figures)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -28,28 +40,40 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(" ".join(text.split()), 120, subsequent_indent=indent, break_on_hyphens=False)
+
+
 def _head(f: Figures) -> str:
     machine = f.measured.results["unit-costs"]["machine"]
-    return f"""
-# What {f.assume("tracks")} and {f.assume("streams")} cost
+    title = f"# What {f.assume('tracks')} and {f.assume('streams')} cost"
+    mark = "<!-- Written by `python -m benchmarks.scale`; changes by hand are lost, and `make check` finds them. -->"
+    text = f"""Every figure is a unit cost, measured by a command of this repository, times an assumption; both stand at the
+    end of the page. The unit costs are of one small machine ({machine["cores"]} cores,
+    {machine["memory_bytes"] / 2**30:.0f} GiB of memory, no GPU, with a load average of {machine["load_average"]:.1f}
+    while they were taken: above {machine["cores"]}, seconds of a clock are too many), at up to a million rows. A
+    hundred million rows are a multiplication and no measurement: read totals as orders of magnitude. Where GPUs are
+    spoken of, it is a bound from a data sheet. **No GPU has been measured.**"""
+    return f"{title}\n\n{mark}\n\n{_wrapped(text)}"
 
-<!-- Written by `python -m benchmarks.scale`; changes by hand are lost, and `make check` finds them. -->
 
-Every figure is a unit cost, measured by a command of this repository, times an assumption; both stand at the end of the
-page. The unit costs are of one small machine ({machine["cores"]} cores, {machine["memory_bytes"] / 2**30:.0f} GiB of memory, no GPU; a load average of
-{machine["load_average"]:.1f} when they were taken, so that seconds of a clock are on the high side) at up to a million rows. A hundred million rows
-are a multiplication, not a measurement: read the totals as orders of magnitude. Where GPUs are spoken of, it is a bound from a data
-sheet. **No GPU has been measured.**
-
-- **The exact search stops first**, at {f["query.limit"]} within {f.assume("budget")} on a core, and the peak of {f["queries"]} would take
-  {f["query.scan_cores"]} for {f["rows"]}. On GPUs the same search is bound to {f["gpu.cards"]}; an index that looks at part of the rows is not built.
-- **A process that serves holds {f["index.resident"]}** and takes {f["index.open"]} to load it: that, not the switch, is what a publish waits for.
-- **A process that projects holds {f["fit.memory"]}**: the catalogue of all warm tracks.
-- **From a training to its bridged vectors being served: {f["night.bridged"]}; to its refit: {f["night.refitted"]}**, one process after the other,
-  without user vectors.
-- **One committer is enough** for the day's releases ({f.percent("releases.committer")} of its time) and for feedback up to {f.percent("feedback.limit_share")}
-  of all streams at peak.
-- **{f["disk.total"]} on disk**, of which user vectors, kept once for every training, are {f.percent("disk.users_share")}."""
+def _short(f: Figures) -> str:
+    first = min(LIMITS, key=lambda name: f.found[name].to("row"))
+    points = (
+        f"""**{LIMITS[first]} ends first**, at {f[first]}. The exact search takes {f.assume("budget")} a query at
+        {f["query.limit"]}, and {f["query.scan_cores"]} for the peak of {f["queries"]} at {f["rows"]}; on GPUs it would be at
+        least {f["gpu.cards"]}, by their bandwidth. An index that looks at part of the rows is not built.""",
+        f"""**A process that serves holds {f["index.resident"]}**, and takes {f["index.open"]} to load it. A process that
+        projects holds {f["fit.memory"]}, the catalogue of all warm tracks.""",
+        f"""**A training is served, with bridged vectors, {f["night.bridged"]} after it arrives; its refit
+        {f["night.refitted"]} after.** That is one step after the other, and without user vectors.""",
+        f"""**One committer** is busy for {f.percent("releases.committer")} of the day with releases. With feedback it is at its
+        end where {f.percent("feedback.limit_share")} of all streams are of cold tracks, and
+        {f.percent("feedback.share")} are assumed.""",
+        f"""**{f["disk.total"]} lie on disk**, of which user vectors, kept once a training, are
+        {f.percent("disk.users_share")}.""",
+    )
+    return "\n".join(f"- {_wrapped(point, '  ')}" for point in points)
 
 
 def _summary(steps: list[Step]) -> str:
@@ -60,7 +84,8 @@ def _summary(steps: list[Step]) -> str:
 def _section(step: Step) -> str:
     rows = [(line.what, line.unit_cost, line.source, line.total) for line in step.lines]
     table = _table(("what", "unit cost", "from", "total"), rows)
-    return f"## {step.title}\n\n{table}\n\n{step.text.strip()}\n\n**Stops scaling at** {step.stops}. **Then:** {step.then}."
+    end = f"**Stops scaling at** {step.stops}. **What takes over:** {step.then}."
+    return f"## {step.title}\n\n{table}\n\n{_wrapped(step.text)}\n\n{_wrapped(end)}"
 
 
 def _assumptions(assumed: Assumptions) -> str:
@@ -69,12 +94,12 @@ def _assumptions(assumed: Assumptions) -> str:
 
 
 def _sources(f: Figures) -> str:
-    rows = [(f"`benchmarks/results/{name}.json`", f"`{command}`") for name, command in NEEDED.items()]
+    files = [(f"`benchmarks/results/{name}.json`", f"`{command}`") for name, command in NEEDED.items()]
     costs = f.measured.results["unit-costs"]["costs"]
-    units = [(f"`{name}`", shown(f.measured.cost(name)), str(cost["what"])) for name, cost in costs.items()]
-    return (
-        "## Where the unit costs come from\n\n"
-        + _table(("file", "written by"), rows)
-        + "\n\nOf `unit-costs.json`, on made tracks; seconds of a wall clock, or of processors where they are called core seconds:\n\n"
-        + _table(("name", "measured", "of what"), units)
+    units = [(f"`{name}`", f.cost(name), str(cost["what"])) for name, cost in costs.items()]
+    text = """Of `unit-costs.json`, on made tracks. Seconds are of a clock, core seconds of processors, and each is a median
+    where it was taken more than once:"""
+    head = "## Where the unit costs come from"
+    return "\n\n".join(
+        [head, _table(("file", "written by"), files), _wrapped(text), _table(("name", "measured", "of what"), units)]
     )

@@ -113,17 +113,21 @@ _SCALES = {
 }
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 _PLURALS = {"query": "queries", "process": "processes", "publish": "publishes", "audio_s": "seconds of audio"}
+_FIRST = ("s", "query", "row")
 _PER = {"s": "second", "audio_s": "second of audio"}
 
 
 def shown(quantity: Quantity, digits: int = 2) -> str:
     """Write a quantity for people: hours, gigabytes, cores, or in its own unit."""
     above = " ".join(word for word, power in sorted(quantity.powers) for _ in range(power))
-    # Time first, as in "queries a second and card".
-    below = sorted(
-        (_PER.get(word, word) for word, power in quantity.powers if power < 0), key=lambda one: (one != "second", one)
+    below = [word for word, power in quantity.powers if power < 0]
+    below.sort(key=lambda word: (_FIRST.index(word) if word in _FIRST else len(_FIRST), word))
+    words = [_PER.get(word, word) for word in below]
+    per = (
+        f" {'an' if words[0][0] in 'aeio' else 'a'} {', '.join(words[:-1])}{' and ' * bool(words[1:])}{words[-1]}"
+        if words
+        else ""
     )
-    per = f" {'an' if below[0][0] in 'aeio' else 'a'} {' and '.join(below)}" if below else ""
     for least, one, name in _SCALES.get(above, ()):
         if abs(quantity.value) >= least:
             return f"{rounded(quantity.value / one, digits)} {name}{per}"
