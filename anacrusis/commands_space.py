@@ -170,6 +170,7 @@ def _show_comparison(found: SpaceComparison) -> None:
                 for name, one in overlaps.items()
             ),
             ("alignment residual", _figure(alignment.get("residual")), "", ""),
+            ("alignment cosine", _figure(alignment.get("cosine")), "", ""),
             ("alignment scale", _figure(alignment.get("scale")), "", ""),
             ("tracks aligned", alignment.get("fitted", "-"), "", ""),
             ("tracks held out", alignment.get("held_out", "-"), "", ""),
@@ -284,14 +285,37 @@ def train(
 def refresh(
     context: typer.Context,
     artist: Annotated[list[str] | None, typer.Option(help="Only tracks credited to this artist; repeatable.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Project tracks that nothing has touched, too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be projected, and why; do nothing.")
+    ] = False,
     space_id: Annotated[str, typer.Option("--space", help="Which space (default: the served or newest one).")] = "",
     home: Home = None,
     json_to: Json = None,
 ) -> None:
-    """Project cold tracks anew (all, or those of named artists), build the index, publish it."""
+    """Project the cold tracks that something has touched since, build the index, publish it.
+
+    Touched is a track whose credits, date, audio or feedback have changed, whose artists' catalogue has grown, shrunk
+    or changed, or whose vector is by another model than the one that serves now.
+    """
+    if dry_run:
+        with shared(context).open_engine(home) as engine:
+            plan = engine.plan_refresh(artist or None, space_id=space_id, everything=everything)
+        if not report(json_to, plan.as_dict()):
+            _show_reasons(f"a refresh of space {plan.space_id} would project", plan.reasons)
+            print(f"{len(plan.touched)} of {plan.cold} cold tracks. {plan.why}{_waiting(plan.unheard)}")
+        return
     with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
-        done = engine.refresh(artist or None, space_id=space_id, on_progress=on_progress)
+        done = engine.refresh(artist or None, space_id=space_id, everything=everything, on_progress=on_progress)
     _show_refresh(done, json_to)
+
+
+def _show_reasons(title: str, reasons: dict[str, int]) -> None:
+    table(title, ("touched by", "#cold tracks"), [(reason, count) for reason, count in reasons.items() if count])
+
+
+def _waiting(unheard: int) -> str:
+    return f" {unheard} more wait for their audio." if unheard else ""
 
 
 def _show_refresh(done: RefreshReport, json_to: Path | None, compared: SpaceComparison | None = None) -> None:
@@ -303,8 +327,12 @@ def _show_refresh(done: RefreshReport, json_to: Path | None, compared: SpaceComp
             ("tier", "#tracks"),
             sorted(done.tiers.items()),
         )
+        if any(done.reasons.values()):
+            _show_reasons("projected", done.reasons)
         by = f" by {done.model_id}" if done.model_id else ""
-        print(f"cold tracks projected{by}: {done.projected}. {done.why}")
+        print(f"cold tracks projected{by}: {done.projected} of {done.cold}. {done.why}{_waiting(done.unheard)}")
+        if not done.published:
+            print("Nothing has changed since this snapshot was built, so that there was nothing to do.")
         if done.row_count < done.row_count_before:
             print(
                 f"This snapshot holds {done.row_count} tracks, the one before held {done.row_count_before}; "

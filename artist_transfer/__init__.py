@@ -7,6 +7,7 @@ import torch.
 """
 
 from artist_transfer.alignment import Alignment
+from artist_transfer.carried import carry_model
 from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.credits import Credits, Role
@@ -46,6 +47,7 @@ __all__ = [
     "WarmTracks",
     "Warmed",
     "WarmingOptions",
+    "carry_model",
     "evidence",
     "fit",
     "graduates",

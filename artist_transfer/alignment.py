@@ -37,6 +37,8 @@ class Alignment:
         |scale X rotation - Y| / |Y| (Frobenius), X the old and Y the new vectors of the tracks that were held out: 0
         for a rotated and scaled copy, about 1 for trainings that have nothing in common, a little above where chance
         was fitted. Where none was held out it is over the tracks that were fitted, which flatters.
+    cosine : float
+        Mean cosine between carried and new vectors over the same tracks, 0 to 1 (0 as well where it is negative).
     fitted, held_out : int
         Tracks that the map was fitted on, and others that the residual was measured on; 0 where there were too few.
     """
@@ -44,11 +46,12 @@ class Alignment:
     rotation: DoubleArray
     scale: float
     residual: float
+    cosine: float
     fitted: int
     held_out: int
 
     @classmethod
-    def fit(cls, old: npt.ArrayLike, new: npt.ArrayLike, *, seed: int = 0) -> Alignment:
+    def fit(cls, old: npt.ArrayLike, new: npt.ArrayLike, *, directions: bool = False, seed: int = 0) -> Alignment:
         """Fit the map on tracks that both trainings know.
 
         The rotation is U V' of the singular value decomposition U S V' of X'Y (Schoenemann, "A generalized solution of
@@ -61,6 +64,9 @@ class Alignment:
         old : array_like, shape (n, old_dim), float32
         new : array_like, shape (n, new_dim), float32
             The same tracks in the same order. A track that is zero in either has no direction and is left out.
+        directions : bool
+            Whether only directions mean something: the rotation, the residual and the cosine are then those of vectors
+            of length 1, and the scale makes carried vectors as long on average as the new ones.
         seed : int
             Of the tenth that is held out, from `HELD_OUT_FROM` tracks on and where enough are left to fit.
 
@@ -90,13 +96,19 @@ class Alignment:
         held = held if usable.size - held >= needed else 0
         shuffled = np.random.default_rng(seed).permutation(usable)
         fitted = np.sort(shuffled[held:])
-        rotation, scale = _procrustes(before, after, fitted)
+        rotation, scale = _procrustes(before, after, fitted, directions)
         judged = np.sort(shuffled[:held]) if held else fitted
-        missed = total = 0.0
-        for x, y in _blocks(before, after, judged):
-            missed += float(np.square(scale * (x @ rotation) - y).sum())
+        missed = total = cosines = 0.0
+        for x, y in _blocks(before, after, judged, directions):
+            carried = x @ rotation
+            lengths = np.linalg.norm(carried, axis=1) * np.linalg.norm(y, axis=1)
+            cosines += float((np.einsum("nd,nd->n", carried, y) / np.where(lengths > 0.0, lengths, 1.0)).sum())
+            missed += float(np.square(scale * carried - y).sum())
             total += float(np.square(y).sum())
-        return cls(rotation, scale, float(np.sqrt(missed / total)), int(fitted.size), held)
+        residual, cosine = float(np.sqrt(missed / total)), min(1.0, max(0.0, cosines / judged.size))
+        if directions:
+            scale = _length_ratio(before, after, fitted, rotation)
+        return cls(rotation, scale, residual, cosine if scale > 0.0 else 0.0, int(fitted.size), held)
 
     def carry(self, vectors: npt.ArrayLike) -> FloatArray:
         """Bring vectors of the old training to where the new one would have them.
@@ -115,31 +127,126 @@ class Alignment:
         TransferInputError
             ``NOT_NUMERIC``, ``SHAPE_MISMATCH`` or ``NOT_FINITE``.
         """
-        matrix = finite_matrix(vectors, "vectors")
-        if matrix.shape[1] != len(self.rotation):
-            raise TransferInputError(
-                f"vectors have {matrix.shape[1]} dimensions and the old training {len(self.rotation)}; give vectors of "
-                "the training that is carried over.",
-                reason="SHAPE_MISMATCH",
-                field="vectors",
-            )
+        matrix = _vectors(vectors, len(self.rotation), "old", "that is carried over")
         return (self.scale * (matrix.astype(np.float64) @ self.rotation)).astype(np.float32)
 
+    def back(self, vectors: npt.ArrayLike) -> FloatArray:
+        """Bring vectors of the new training to where the old one would have had them.
 
-def _procrustes(before: FloatArray, after: FloatArray, rows: npt.NDArray[np.intp]) -> tuple[DoubleArray, float]:
+        The transpose and the inverse of the scale: where the dimension stays or grows, what `carry` gave comes back.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (n, new_dim), float32
+
+        Returns
+        -------
+        ndarray, shape (n, old_dim), float32
+
+        Raises
+        ------
+        NotEnoughTracksError
+            ``NOTHING_IN_COMMON`` where the scale is 0.
+        TransferInputError
+            ``NOT_NUMERIC``, ``SHAPE_MISMATCH`` or ``NOT_FINITE``.
+        """
+        self.require_common_ground()
+        matrix = _vectors(vectors, self.rotation.shape[1], "new", "that is brought back")
+        return ((matrix.astype(np.float64) @ self.rotation.T) / self.scale).astype(np.float32)
+
+    def then(self, later: Alignment) -> Alignment:
+        """Join this map with the one from its new training into a still newer one.
+
+        Parameters
+        ----------
+        later : Alignment
+            From the training that this one leads to.
+
+        Returns
+        -------
+        Alignment
+            Carries and brings back as the two do one after the other. Its residual and cosine are those of two losses
+            that have nothing to do with each other: nothing was measured between the first training and the last.
+
+        Raises
+        ------
+        TransferInputError
+            ``SHAPE_MISMATCH`` where the one does not end in the dimension that the other begins in.
+        """
+        if self.rotation.shape[1] != len(later.rotation):
+            raise TransferInputError(
+                f"The alignments lead to {self.rotation.shape[1]} dimensions and on from {len(later.rotation)}; give "
+                "the alignment that goes on from where this one leads.",
+                reason="SHAPE_MISMATCH",
+                field="later",
+            )
+        return Alignment(
+            rotation=self.rotation @ later.rotation,
+            scale=self.scale * later.scale,
+            residual=float(np.hypot(self.residual, later.residual)),
+            cosine=self.cosine * later.cosine,
+            fitted=min(self.fitted, later.fitted),
+            held_out=min(self.held_out, later.held_out),
+        )
+
+    def require_common_ground(self) -> None:
+        """Refuse trainings that have nothing in common.
+
+        Raises
+        ------
+        NotEnoughTracksError
+            ``NOTHING_IN_COMMON`` where the scale is 0.
+        """
+        if not self.scale > 0.0:
+            raise NotEnoughTracksError(
+                f"The {self.fitted} shared tracks have nothing in common in the two trainings, so that nothing can be "
+                "carried from one to the other; fit a transfer on the new one.",
+                reason="NOTHING_IN_COMMON",
+                field="alignment",
+            )
+
+
+def _vectors(values: npt.ArrayLike, dim: int, training: str, which: str) -> FloatArray:
+    matrix = finite_matrix(values, "vectors")
+    if matrix.shape[1] != dim:
+        raise TransferInputError(
+            f"vectors have {matrix.shape[1]} dimensions and the {training} training {dim}; give vectors of "
+            f"the training {which}.",
+            reason="SHAPE_MISMATCH",
+            field="vectors",
+        )
+    return matrix
+
+
+def _procrustes(
+    before: FloatArray, after: FloatArray, rows: npt.NDArray[np.intp], directions: bool
+) -> tuple[DoubleArray, float]:
     cross = np.zeros((before.shape[1], after.shape[1]))
-    for x, y in _blocks(before, after, rows):
+    for x, y in _blocks(before, after, rows, directions):
         cross += x.T @ y
     left, singular, right = np.linalg.svd(cross, full_matrices=False)
     rotation: DoubleArray = left @ right
-    length = sum(float(np.square(x @ rotation).sum()) for x, _ in _blocks(before, after, rows))
+    length = sum(float(np.square(x @ rotation).sum()) for x, _ in _blocks(before, after, rows, directions))
     # Nothing is left of X only where the trainings have nothing in common, so that tr(S) is 0 as well.
     return rotation, float(singular.sum()) / length if length > 0.0 else 0.0
 
 
+def _length_ratio(before: FloatArray, after: FloatArray, rows: npt.NDArray[np.intp], rotation: DoubleArray) -> float:
+    """How much longer the new vectors are on average than the turned old ones; 0 where nothing is left of those."""
+    carried = wanted = 0.0
+    for x, y in _blocks(before, after, rows, directions=False):
+        carried += float(np.linalg.norm(x @ rotation, axis=1).sum())
+        wanted += float(np.linalg.norm(y, axis=1).sum())
+    return wanted / carried if carried > 0.0 else 0.0
+
+
 def _blocks(
-    before: FloatArray, after: FloatArray, rows: npt.NDArray[np.intp]
+    before: FloatArray, after: FloatArray, rows: npt.NDArray[np.intp], directions: bool
 ) -> Iterator[tuple[DoubleArray, DoubleArray]]:
     for start in range(0, rows.size, _BLOCK):
         some = rows[start : start + _BLOCK]
-        yield before[some].astype(np.float64), after[some].astype(np.float64)
+        x, y = before[some].astype(np.float64), after[some].astype(np.float64)
+        if directions:
+            x /= np.linalg.norm(x, axis=1, keepdims=True)
+            y /= np.linalg.norm(y, axis=1, keepdims=True)
+        yield x, y

@@ -46,7 +46,11 @@ class TransferInputError(TransferError, ValueError):
 
 
 class NotEnoughTracksError(TransferInputError):
-    """No warm track at all, or too few for a method that the caller insists on (``NOT_ENOUGH_TRACKS``)."""
+    """The tracks do not carry what is asked for.
+
+    Reasons: ``NOT_ENOUGH_TRACKS``, no warm track at all, or too few for a method that the caller insists on or for an
+    alignment; ``NOTHING_IN_COMMON``, tracks that two trainings share but do not agree on at all.
+    """
 
 
 class ModelFileError(TransferError):

@@ -33,7 +33,7 @@ class TransferModel(Protocol):
     model_id : str
         File-name safe; differs wherever the answers may differ.
     method : str
-        "ranking", "acarec" or "artist_mean".
+        "ranking", "acarec" or "artist_mean"; "carried" where it was fitted on an older training.
     space_id, encoder_id : str
         What the model was fitted on.
     content_dim, dim : int

@@ -25,6 +25,8 @@ from safetensors.numpy import save as save_tensors
 
 from artist_transfer.artist_mean import ArtistMeanModel
 from artist_transfer.audio_only import AudioOnly
+from artist_transfer.carried import BASE, CarriedModel
+from artist_transfer.carried import METHOD as CARRIED
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.errors import ModelFileError, TransferInputError
 from artist_transfer.model import FittedModel, ModelFacts, TransferModel
@@ -127,8 +129,7 @@ def load_model(folder: str | Path, *, device: str = "auto") -> TransferModel:
     except (SafetensorError, ValueError, KeyError) as error:
         raise _damaged(folder, WEIGHTS_NAME, "a safetensors file", str(error)) from error
     try:
-        facts = _facts(manifest)
-        model = _build(facts, tensors, device)
+        model = _model(manifest, tensors, device)
     except TransferInputError as error:
         if error.reason == "DEVICE_UNAVAILABLE":
             raise
@@ -141,10 +142,23 @@ def load_model(folder: str | Path, *, device: str = "auto") -> TransferModel:
 
 
 def _manifest(model: FittedModel, weights: bytes, moment: datetime.datetime) -> dict[str, Any]:
-    facts = model.facts
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        **_described(model),
+        **({"base": _described(model.base)} if isinstance(model, CarriedModel) else {}),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "created_at": moment.isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("numpy", "torch", "safetensors")},
+        },
+    }
+
+
+def _described(model: FittedModel) -> dict[str, Any]:
+    facts = model.facts
+    return {
         "model_id": model.model_id,
         "method": facts.method,
         "why": facts.why,
@@ -155,12 +169,6 @@ def _manifest(model: FittedModel, weights: bytes, moment: datetime.datetime) -> 
         "options": asdict(facts.options),
         "metrics": facts.metrics,
         "confidence": facts.confidence.to_json(),
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "created_at": moment.isoformat(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("numpy", "torch", "safetensors")},
-        },
     }
 
 
@@ -186,6 +194,17 @@ def _options(given: dict[str, Any]) -> FitOptions:
     return FitOptions(**{**given, "ranking": RankingOptions(**ranking)})
 
 
+def _model(manifest: dict[str, Any], tensors: Tensors, device: str) -> FittedModel:
+    facts = _facts(manifest)
+    if facts.method != CARRIED:
+        return _build(facts, tensors, device)
+    below = {name.removeprefix(BASE): value for name, value in tensors.items() if name.startswith(BASE)}
+    base = _build(_facts(manifest["base"]), below, device)
+    if base.model_id != manifest["base"]["model_id"] or base.encoder_id != facts.encoder_id:
+        raise ValueError(f"a base called {manifest['base']['model_id']!r} of {facts.encoder_id}")
+    return CarriedModel.from_tensors(facts, base, tensors)
+
+
 def _build(facts: ModelFacts, tensors: Tensors, device: str) -> FittedModel:
     audio_only = AudioOnly.from_tensors(tensors, facts.content_dim, facts.dim)
     if facts.method == "artist_mean":
@@ -199,7 +218,7 @@ def _build(facts: ModelFacts, tensors: Tensors, device: str) -> FittedModel:
         from artist_transfer.ranking_model import RankingModel
 
         return RankingModel.from_tensors(facts, audio_only, tensors, device=device)
-    raise ValueError(f"method {facts.method!r}, where ranking, acarec and artist_mean are known")
+    raise ValueError(f"method {facts.method!r}, where ranking, acarec, artist_mean and carried are known")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

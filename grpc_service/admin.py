@@ -55,6 +55,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             self._work.refreshes.run(
                 engine.refresh,
                 artist_ids or None,
+                everything=request.all,
                 on_progress=on_progress,
                 should_stop=stop.is_set,
             )
@@ -82,6 +83,8 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                     model_id=report.model_id,
                     method=report.method,
                     why=report.why,
+                    reason_counts=report.reasons,
+                    published=report.published,
                 ),
             ),
         )

@@ -381,13 +381,17 @@ class Client(NeighborQueries):
         ]
         return found, {failure.track_id: error_of_status(failure.error) for failure in reply.failures}
 
-    def refresh(self, artist_ids: Sequence[str] = (), *, timeout_s: float = REFRESH_TIMEOUT_S) -> Iterator[RefreshStep]:
-        """Project tracks of artists anew and publish; stopping to iterate stops the refresh before it publishes.
+    def refresh(
+        self, artist_ids: Sequence[str] = (), *, everything: bool = False, timeout_s: float = REFRESH_TIMEOUT_S
+    ) -> Iterator[RefreshStep]:
+        """Project what has changed and publish; stopping to iterate stops the refresh before it publishes.
 
         Parameters
         ----------
         artist_ids : sequence of str, optional
-            Default: all.
+            Only tracks that credit one of these artists. Default: whoever they are by.
+        everything : bool, optional
+            Project tracks that nothing has touched, too.
         timeout_s : float, optional
             For the whole refresh.
 
@@ -396,7 +400,7 @@ class Client(NeighborQueries):
         RefreshStep
             Progress, then the report.
         """
-        request = admin_pb.RefreshArtistsRequest(artist_ids=id_list(artist_ids, "artist_ids"))
+        request = admin_pb.RefreshArtistsRequest(artist_ids=id_list(artist_ids, "artist_ids"), all=everything)
         call = self._admin.RefreshArtists(request, timeout=timeout_s)
         try:
             for reply in call:

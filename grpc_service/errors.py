@@ -193,6 +193,9 @@ RULES: dict[str, _Rule] = {
     "DRAINING": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "STORE_CLOSED": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "QUEUE_FULL": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=0.1),
+    "PUBLISHED_MEANWHILE": _Rule(grpc.StatusCode.ABORTED, _Detail.RETRY, retry_after_s=1.0),
+    "HOME_BUSY": _Rule(grpc.StatusCode.ABORTED, _Detail.RETRY, retry_after_s=60.0),
+    "LEASE_LOST": _Rule(grpc.StatusCode.ABORTED, _Detail.NONE),
     "REFRESH_STOPPED": _Rule(grpc.StatusCode.ABORTED, _Detail.NONE),
     "DEADLINE_EXPIRED": _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, _Detail.NONE),
 }

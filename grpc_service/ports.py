@@ -36,10 +36,11 @@ class ServedEngine(Protocol):
         self,
         artist_ids: Sequence[str] | None = None,
         *,
+        everything: bool = False,
         on_progress: Callable[[Progress], None] = ...,
         should_stop: Callable[[], bool] = ...,
     ) -> RefreshReport:
-        """Project anew, build a snapshot, publish it."""
+        """Project what has changed (or everything), build a snapshot, publish it."""
 
     def serving(self) -> tuple[str, str]:
         """Space and snapshot that are served now, empty where none is; cheap."""

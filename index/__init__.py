@@ -9,8 +9,11 @@ from index.errors import (
     InvalidQueryError,
     InvalidTrackError,
     InvalidVectorError,
+    LeaseHeldError,
+    LeaseLostError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -20,7 +23,17 @@ from index.errors import (
     UnknownTrackError,
     WithdrawnTrackError,
 )
-from index.feedback import FOLDED, FeedbackAction, FeedbackEvent, Standing, basis_with, check_event, record_basis
+from index.feedback import (
+    FOLDED,
+    FeedbackAction,
+    FeedbackEvent,
+    Standing,
+    basis_with,
+    check_event,
+    record_basis,
+    record_basis_column,
+)
+from index.lease import Lease
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
@@ -63,12 +76,16 @@ __all__ = [
     "InvalidQueryError",
     "InvalidTrackError",
     "InvalidVectorError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",
     "Popularity",
     "PublishKind",
     "PublishRecord",
+    "PublishedMeanwhileError",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -96,4 +113,5 @@ __all__ = [
     "check_event",
     "gpu_count",
     "record_basis",
+    "record_basis_column",
 ]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from index.errors import InvalidVectorError
 from index.layout import Home
@@ -86,6 +87,13 @@ class ContentTables:
             return [], np.zeros((0, 0), dtype=np.float32)
         rows = table.read(columns=["track_id", "content"], keys=track_ids)
         return list(rows["track_id"].to_pylist()), column_vectors(rows["content"])
+
+    def ids(self, encoder_id: str) -> pa.ChunkedArray:
+        """Give the ids of all tracks with a vector; see `Store.heard_ids`."""
+        table = self._table(encoder_id)
+        if table is None:
+            return pa.chunked_array([], pa.string())
+        return table.read(columns=["track_id"])["track_id"]
 
 
 def _dim(table: Table) -> int:

@@ -11,11 +11,14 @@
     ├── NoSnapshotError             NO_SNAPSHOT
     ├── UnknownSnapshotError        SNAPSHOT_NOT_FOUND
     ├── NoRollbackError             NO_ROLLBACK
+    ├── PublishedMeanwhileError     PUBLISHED_MEANWHILE
     ├── InvalidInputError           INPUT_INVALID
     │   ├── InvalidIdError          ID_INVALID
     │   ├── InvalidTrackError       TRACK_INVALID
     │   ├── InvalidVectorError      VECTOR_INVALID
     │   └── InvalidQueryError       K_OUT_OF_RANGE, FILTER_INVALID, QUERY_INVALID
+    ├── LeaseHeldError              HOME_BUSY
+    ├── LeaseLostError              LEASE_LOST
     ├── DeviceUnavailableError      DEVICE_UNAVAILABLE
     ├── StoreClosedError            STORE_CLOSED
     └── DamagedHomeError            HOME_DAMAGED, HOME_NOT_FOUND
@@ -25,6 +28,8 @@
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 
 class StoreError(Exception):
@@ -113,6 +118,12 @@ class NoRollbackError(StoreError):
     default_reason = "NO_ROLLBACK"
 
 
+class PublishedMeanwhileError(StoreError):
+    """Somebody published or rolled back while a snapshot was made; nothing was switched, and what was staged stays."""
+
+    default_reason = "PUBLISHED_MEANWHILE"
+
+
 class InvalidInputError(StoreError):
     """Something that was handed in breaks the contract of its argument."""
 
@@ -141,6 +152,39 @@ class InvalidQueryError(InvalidInputError):
     """A query's k, filters or options are out of range."""
 
     default_reason = "QUERY_INVALID"
+
+
+class LeaseHeldError(StoreError):
+    """Another process holds the lease that the work needs.
+
+    Parameters
+    ----------
+    name : str
+        The lease.
+    holder : str
+        Who holds it: ``host:pid``.
+    expires_at : datetime
+        When it becomes free unless its holder renews it, in UTC.
+    """
+
+    default_reason = "HOME_BUSY"
+
+    def __init__(self, name: str, holder: str, expires_at: datetime) -> None:
+        super().__init__(
+            f"{holder!r} is at work on this home and holds the lease {name!r} until {expires_at:%H:%M:%S} UTC, "
+            "or longer while it lives: try again when it is done",
+            field="home",
+        )
+        self.holder = holder
+        self.expires_at = expires_at
+        # A living holder renews it: before it can be free there is no use in trying, and a minute later there is.
+        self.retry_after_s = min(max((expires_at - datetime.now(UTC)).total_seconds(), 1.0), 60.0)
+
+
+class LeaseLostError(StoreError):
+    """A lease was taken over by another process because this one did not renew it in time."""
+
+    default_reason = "LEASE_LOST"
 
 
 class DeviceUnavailableError(StoreError):

@@ -144,6 +144,11 @@ def record_basis(basis: str) -> str:
     return basis.partition(_EVENTS_MARK)[0]
 
 
+def record_basis_column(basis: pa.Array) -> pa.Array:
+    """Give `record_basis` of many, of which none may be without one; null stays null."""
+    return pc.list_element(pc.split_pattern(basis, _EVENTS_MARK, max_splits=1), 0)
+
+
 class FeedbackTables:
     """The events and standings of a home.
 

@@ -17,6 +17,7 @@ from index.errors import (
     InvalidVectorError,
     NoRollbackError,
     NoSnapshotError,
+    PublishedMeanwhileError,
     SpaceExistsError,
     UnknownSnapshotError,
     UnknownSpaceError,
@@ -151,15 +152,29 @@ class Registry:
                 f"snapshot {history[-1].snapshot_id!r} is published but not recorded: publish another snapshot"
             ) from error
 
-    def publish(self, snapshot_id: str) -> PublishRecord:
-        """Switch to a snapshot, for every reader at once.
+    def publish_sequence(self) -> int:
+        """Give the sequence of the last publish or rollback; 0 before the first."""
+        history = self.publishes()
+        return history[-1].sequence if history else 0
+
+    def publish(self, snapshot_id: str, *, after: int | None = None) -> PublishRecord:
+        """Switch to a snapshot, for every reader at once; see `Store.publish`.
 
         Raises
         ------
-        UnknownSnapshotError
+        UnknownSnapshotError, PublishedMeanwhileError
         """
         self.snapshot(snapshot_id)
-        return self._append(snapshot_id, PublishKind.PUBLISH)
+        if after is None:
+            return self._append(snapshot_id, PublishKind.PUBLISH)
+        # The sequence is the key: of two that want the same one, the table takes one, and nobody comes in between.
+        record = None if self.publish_sequence() != after else self._insert(after + 1, snapshot_id, PublishKind.PUBLISH)
+        if record is None:
+            raise PublishedMeanwhileError(
+                f"another snapshot was published or rolled back to while {snapshot_id!r} was made, and is served on: "
+                "start again if this one is still wanted, what is done stays done"
+            )
+        return record
 
     def rollback_target(self) -> SnapshotRecord:
         """Give the snapshot that a rollback would return to.
@@ -195,12 +210,15 @@ class Registry:
 
     def _append(self, snapshot_id: str, kind: PublishKind) -> PublishRecord:
         while True:
-            history = self.publishes()
-            sequence = history[-1].sequence + 1 if history else 1
-            record = PublishRecord(sequence, snapshot_id, kind, utc_now())
-            # Zero inserted rows: another publisher took this sequence; ours comes after it.
-            if self._publishes.insert(_rows([asdict(record) | {"kind": kind.value}], PUBLISHES)):
+            record = self._insert(self.publish_sequence() + 1, snapshot_id, kind)
+            if record is not None:  # else another publisher took this sequence; ours comes after it
                 return record
+
+    def _insert(self, sequence: int, snapshot_id: str, kind: PublishKind) -> PublishRecord | None:
+        """Append to the history under a sequence; None where another publisher has taken it."""
+        record = PublishRecord(sequence, snapshot_id, kind, utc_now())
+        inserted = self._publishes.insert(_rows([asdict(record) | {"kind": kind.value}], PUBLISHES))
+        return record if inserted else None
 
 
 def new_space(record: SpaceRecord) -> SpaceRecord:

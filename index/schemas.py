@@ -66,6 +66,16 @@ SNAPSHOTS = pa.schema(
     ]
 )
 
+LEASES = pa.schema(
+    [
+        key_field("name"),
+        pa.field("holder", pa.string()),
+        pa.field("token", pa.string()),
+        pa.field("acquired_at", _TIME),
+        pa.field("expires_at", _TIME),
+    ]
+)
+
 PUBLISHES = pa.schema(
     [
         key_field("sequence", pa.int64()),

@@ -18,7 +18,15 @@ import pyarrow.compute as pc
 from index.errors import InvalidIdError, InvalidVectorError, SpaceExistsError
 from index.layout import Home
 from index.registry import Registry, new_space
-from index.schemas import ServedRows, collaborative_table, column_vectors, served_schema, served_table, users_table
+from index.schemas import (
+    POPULARITY,
+    ServedRows,
+    collaborative_table,
+    column_vectors,
+    served_schema,
+    served_table,
+    users_table,
+)
 from index.tables import ROW_VERSION, Table
 from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier
 from index.validation import check_id, check_listens, check_served, check_unique, check_vectors
@@ -136,7 +144,7 @@ class SpaceTables:
         """
         fresh, served = self.fresh(space_id), self.served(space_id)
         handle = fresh.latest()
-        folded = max((record.fresh_version for record in self._registry.snapshots(space_id)), default=0)
+        folded = self._folded(space_id)
         names = [name for name in handle.schema.names if name != "fresh_version"]
         rows = fresh.read(columns=[*names, ROW_VERSION], since=folded, handle=handle)
         if rows.num_rows:
@@ -144,6 +152,46 @@ class SpaceTables:
         # Snapshots are looked up at this version for as long as they are kept.
         served.index_keys()
         return served.version, int(handle.version)
+
+    def _folded(self, space_id: str) -> int:
+        """Give the version of the fresh table up to which its rows stand in a snapshot."""
+        return max((record.fresh_version for record in self._registry.snapshots(space_id)), default=0)
+
+    def newest(self, space_id: str, columns: Sequence[str]) -> tuple[pa.Table, int]:
+        """Give each track's newest row; see `Store.newest_rows`."""
+        fresh = self.fresh(space_id)
+        handle = fresh.latest()
+        written = fresh.read(columns=[*columns, ROW_VERSION], since=self._folded(space_id), handle=handle)
+        rows = self.served(space_id).read(columns=[*columns, "fresh_version"])
+        if written.num_rows:
+            # As `_fold` has it: a fresh row stands where it is newer than what its served row has seen.
+            at = pc.index_in(written["track_id"], value_set=rows["track_id"].combine_chunks())
+            seen = rows["fresh_version"].take(at)
+            newer = pc.greater(written[ROW_VERSION].cast(pa.int64()), seen)
+            written = written.filter(pc.fill_null(newer, True)).select(list(columns))
+            replaced = pc.is_in(rows["track_id"], value_set=written["track_id"].combine_chunks())
+            rows = pa.concat_tables([rows.select(list(columns)).filter(pc.invert(replaced)), written])
+        return rows.select(list(columns)), int(handle.version)
+
+    def collaborative(self, space_id: str, track_ids: Sequence[str] | None) -> ServedRows:
+        """Give what the training brought; see `Store.collaborative_rows`."""
+        served = self.served(space_id)
+        columns = ["track_id", "tier", "vector", *POPULARITY]
+        if track_ids is None:
+            return ServedRows(served.read(columns=columns, where=f"tier = {int(Tier.COLLABORATIVE)}"))
+        rows = served.read(columns=columns, keys=track_ids)
+        return ServedRows(rows.filter(pc.equal(rows["tier"], int(Tier.COLLABORATIVE))))
+
+    def changed_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether rows were staged or written since a snapshot was built; see `Store.changed_since`."""
+        # By the rows' own versions: compaction and indexing make versions of a table, too, and change nothing.
+        return any(
+            table.read(columns=[table.key], since=version).num_rows
+            for table, version in (
+                (self.served(snapshot.space_id), snapshot.served_version),
+                (self.fresh(snapshot.space_id), snapshot.fresh_version),
+            )
+        )
 
     def _fold(self, served: Table, rows: pa.Table, schema: pa.Schema) -> None:
         versions = rows[ROW_VERSION].cast(pa.int64())

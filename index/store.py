@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.bases import Bases
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
 from index.errors import StoreClosedError
 from index.feedback import FeedbackEvent, FeedbackTables, Standing, check_event, check_standing
 from index.layout import Home
+from index.lease import DEFAULT_TTL_S, Lease, Leases
 from index.registry import Registry
 from index.schemas import TRACKS, WITHDRAWN, ServedRows, served_table, track_records, tracks_table
 from index.spaces import SpaceTables
@@ -51,11 +54,13 @@ class Store:
         self._withdrawn = Table(home.withdrawn, "withdrawn", "track_id")
         self._known_withdrawn = Remembered(self._withdrawn)
         self._registry = Registry(home)
+        self._leases = Leases(home)
         self._spaces = SpaceTables(home, self._registry)
         self._content = ContentTables(home)
         self._feedback = FeedbackTables(home)
         self._committer = GroupCommitter(self._write_group, tidy=self._tidy)
         self._listeners: list[Callable[[Committed], None]] = []
+        self._bases = Bases()
         self._closed = False
 
     @classmethod
@@ -225,6 +230,14 @@ class Store:
         rows = self._tracks.read(columns=[*TRACKS.names, ROW_VERSION], keys=track_ids, since=since, handle=handle)
         return rows, int(handle.version)
 
+    def track_columns(self, columns: Sequence[str]) -> pa.Table:
+        """Give some columns of the metadata of all tracks, ``basis`` among them where it is named."""
+        return self._tracks.read(columns=columns)
+
+    def heard_ids(self, encoder_id: str) -> pa.ChunkedArray:
+        """Give the ids of all tracks that have a content vector of an encoder."""
+        return self._content.ids(encoder_id)
+
     def content(self, encoder_id: str, track_ids: Sequence[str] | None = None) -> tuple[list[str], Float32Array]:
         """Give content vectors of an encoder, of all tracks where no ids are given.
 
@@ -318,6 +331,39 @@ class Store:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
 
+    def collaborative_rows(self, space_id: str, track_ids: Sequence[str] | None = None) -> ServedRows:
+        """Give the rows that a training brought, without provenance: columns track_id, tier, vector and popularity.
+
+        Parameters
+        ----------
+        track_ids : sequence of str, optional
+            Only these; the unknown and the projected among them are left out.
+        """
+        return self._spaces.collaborative(space_id, track_ids)
+
+    def newest_rows(self, space_id: str, columns: Sequence[str]) -> tuple[pa.Table, int]:
+        """Give columns of each track's newest row, be it staged, served or fresh, whatever snapshot is published.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Of `index.schemas.served_schema`, ``track_id`` among them.
+
+        Returns
+        -------
+        (rows, fresh_version) : pyarrow.Table and int
+            One row a track, in no order; and the version that the fresh rows were read at, for `replace_served`.
+        """
+        return self._spaces.newest(space_id, columns)
+
+    def changed_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether a snapshot of the space that is built now would hold other rows than this one."""
+        return self._spaces.changed_since(snapshot)
+
+    def with_feedback_counts(self, tracks: pa.Table) -> pa.Table:
+        """Extend the column ``basis`` of a table of tracks by their numbers of events: what a row should have."""
+        return self._feedback.with_events(tracks)
+
     def stale_ids(self, snapshot: SnapshotRecord) -> list[str]:
         """Give the ids of tracks that a snapshot and the rows fresh to it do not show as the tracks are now.
 
@@ -403,9 +449,25 @@ class Store:
         self._spaces.served(snapshot.space_id).protect(snapshot.snapshot_id, snapshot.served_version)
         self._registry.add_snapshot(snapshot)
 
-    def publish(self, snapshot_id: str) -> PublishRecord:
-        """Switch every reader to a snapshot in one step; raises `UnknownSnapshotError`."""
-        return self._registry.publish(snapshot_id)
+    def publish(self, snapshot_id: str, *, after: int | None = None) -> PublishRecord:
+        """Switch every reader to a snapshot in one step.
+
+        Parameters
+        ----------
+        after : int, optional
+            The sequence of the publish that must still be the last one, 0 for none at all (`publish_sequence`).
+
+        Raises
+        ------
+        UnknownSnapshotError
+        PublishedMeanwhileError
+            Another publish or a rollback came after that sequence; nothing was switched.
+        """
+        return self._registry.publish(snapshot_id, after=after)
+
+    def publish_sequence(self) -> int:
+        """Give the sequence of the last publish or rollback; 0 before the first."""
+        return self._registry.publish_sequence()
 
     def published(self) -> SnapshotRecord | None:
         """Give the snapshot that is served; None before the first publish."""
@@ -426,6 +488,33 @@ class Store:
         """
         return self._registry.rollback()
 
+    def lease(self, name: str, *, ttl_s: float = DEFAULT_TTL_S) -> AbstractContextManager[Lease]:
+        """Hold a lease while the body of a ``with`` runs: what only one process may do at a time with this home.
+
+        A thread renews it; that of a process which died is free again 1.25 `ttl_s` after its last renewal. Clocks
+        of different machines may differ by up to a quarter of `ttl_s`.
+
+        Parameters
+        ----------
+        name : str
+            What is to be done once at a time; ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``. ``"refresh"`` stands for all that
+            stages rows, publishes or tidies up; going back and withdrawing take none, as they may never have to wait.
+        ttl_s : float
+            Above 0, in seconds.
+
+        Returns
+        -------
+        context manager giving Lease
+            Call `Lease.check` before each step that others would see.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another one holds it; names who, and until when. Raised on entering, at once: nothing is waited for.
+        InvalidInputError, InvalidIdError
+        """
+        return self._leases.hold(name, ttl_s)
+
     @property
     def layout(self) -> Home:
         """Addresses of the home, for the files of built indexes."""
@@ -435,3 +524,8 @@ class Store:
     def space_tables(self) -> SpaceTables:
         """The tables of the spaces, for building snapshots."""
         return self._spaces
+
+    @property
+    def bases(self) -> Bases:
+        """Built indexes that this store's users have in memory."""
+        return self._bases

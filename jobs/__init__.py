@@ -19,6 +19,7 @@ from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import Progress
 from jobs.query import Answer, Query
 from jobs.refresh import RefreshReport, RefreshStoppedError
+from jobs.refresh_plan import RefreshPlan
 from jobs.release import Release, parse_release_date
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "NothingToServeError",
     "Progress",
     "Query",
+    "RefreshPlan",
     "RefreshReport",
     "RefreshStoppedError",
     "Release",

@@ -30,13 +30,8 @@ from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projectors
 from jobs.query import Answer, Neighbors, Query, why_unplaced
-from jobs.refresh import (
-    RefreshReport,
-    RefreshStoppedError,
-    project_cold_tracks,
-    stage_snapshot,
-    tier_counts,
-)
+from jobs.refresh import RefreshReport, refresh_space
+from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
 if TYPE_CHECKING:
@@ -334,10 +329,14 @@ class Engine:
         artist_ids: Sequence[str] | None = None,
         *,
         space_id: str = "",
+        everything: bool = False,
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> RefreshReport:
-        """Project cold tracks with the newest transfer, build the index, and publish it in one step.
+        """Project the cold tracks that something has touched, build the index, and publish it in one step.
+
+        Touched is what has another record, feedback, model or artists' catalogue than its vector was made from. Where
+        nothing is, and the newest snapshot is served, nothing is written.
 
         Parameters
         ----------
@@ -345,6 +344,8 @@ class Engine:
             Only tracks that credit one of these; None for all.
         space_id : str
             Empty for the published space, or the one imported last where none is published.
+        everything : bool
+            Project untouched tracks, too.
         on_progress : callable
         should_stop : callable returning bool
             Asked before each batch and before the publish.
@@ -356,39 +357,52 @@ class Engine:
         Raises
         ------
         index.UnknownSpaceError, UnknownArtistError, NothingToServeError, RefreshStoppedError
+        index.LeaseHeldError
+            Another process refreshes or publishes; nothing was done.
+        index.LeaseLostError
+            Another process has taken over, because this one stood still for too long; nothing was switched.
+        index.PublishedMeanwhileError
+            Somebody published or rolled back while it ran; what was projected is staged, so that running it again
+            is cheap.
         """
-        served = self.store.published()
-        space = self.find_space(space_id or (served.space_id if served is not None else ""))
-        with self._refreshing:
-            projector, projected = project_cold_tracks(
-                self.store,
-                self.home,
+        space = self._to_refresh(space_id)
+        with self._refreshing, self.store.lease("refresh") as lease:
+            return refresh_space(
+                self,
                 space.space_id,
-                self.encoder.encoder_id,
-                device=self.device,
-                artist_ids=artist_ids,
+                artist_ids,
+                lease,
+                everything=everything,
                 on_progress=on_progress,
                 should_stop=should_stop,
             )
-            snapshot = stage_snapshot(self.store, space.space_id, on_progress=on_progress)
-            if should_stop():
-                raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
-            with self.gate.alone():
-                self.store.publish(snapshot.snapshot_id)
-                self.adopt()
-        return RefreshReport(
-            space_id=space.space_id,
-            snapshot_id=snapshot.snapshot_id,
-            model_id=projector.model.model_id if projector is not None else "",
-            method=projector.model.method if projector is not None else "",
-            why=projector.why
-            if projector is not None
-            else f"No track of space {space.space_id!r} has been heard, so that nothing could be projected.",
-            projected=projected,
-            row_count=snapshot.row_count,
-            row_count_before=served.row_count if served is not None else 0,
-            tiers=tier_counts(self.status().tier_counts),
+
+    def plan_refresh(
+        self, artist_ids: Sequence[str] | None = None, *, space_id: str = "", everything: bool = False
+    ) -> RefreshPlan:
+        """Say what `refresh` would project with the same arguments; nothing is written.
+
+        Returns
+        -------
+        RefreshPlan
+
+        Raises
+        ------
+        index.UnknownSpaceError, UnknownArtistError
+        """
+        return plan_refresh(
+            self.store,
+            self.home,
+            self._to_refresh(space_id).space_id,
+            self.encoder.encoder_id,
+            device=self.device,
+            artist_ids=artist_ids,
+            everything=everything,
         )
+
+    def _to_refresh(self, space_id: str) -> SpaceRecord:
+        served = self.store.published()
+        return self.find_space(space_id or (served.space_id if served is not None else ""))
 
     def sync(self) -> bool:
         """Adopt what other processes have published, ingested or withdrawn.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import FeedbackEvent, Metric, Popularity, ServedVector, Store, Tier, TrackRecord
+from jobs.catalogue_basis import CatalogueBasis, catalogue_tracks
 from jobs.models import newest_model
 from jobs.warming import Warming
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | None:
+def warm_tracks(
+    store: Store, space_id: str, encoder_id: str, track_ids: Sequence[str] | None = None
+) -> WarmTracks | None:
     """Gather the tracks that are known on both sides: heard by the encoder, placed by the recommender.
 
     Parameters
@@ -31,6 +34,8 @@ def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | No
         Where they lie.
     space_id, encoder_id : str
         Whose vectors.
+    track_ids : sequence of str, optional
+        Only these.
 
     Returns
     -------
@@ -39,27 +44,27 @@ def warm_tracks(store: Store, space_id: str, encoder_id: str) -> WarmTracks | No
     """
     from artist_transfer import Credits, WarmTracks, release_days
 
-    served = store.served_rows(space_id)
-    is_warm = served.tiers == Tier.COLLABORATIVE
-    collaborative, listens = served.vectors, served.popularity[:, 0]
-    row_of_warm = {track_id: row for row, track_id in enumerate(served.track_ids) if is_warm[row]}
-    heard_ids, content = store.content(encoder_id, list(row_of_warm))
+    served = store.collaborative_rows(space_id, track_ids)
     withdrawn = store.withdrawn()
-    row_of_heard = {track_id: row for row, track_id in enumerate(heard_ids) if track_id not in withdrawn}
-    records = {record.track_id: record for record in store.tracks(list(row_of_heard))}
-    ids = sorted(set(row_of_heard) & set(records))
+    row_of_warm = {track_id: row for row, track_id in enumerate(served.track_ids) if track_id not in withdrawn}
+    # Records before content, which is written first: never an older content than the record says.
+    records = {record.track_id: record for record in store.tracks(list(row_of_warm))}
+    heard_ids, content = store.content(encoder_id, list(records))
+    row_of_heard = {track_id: row for row, track_id in enumerate(heard_ids)}
+    ids = sorted(row_of_heard)
     if not ids:
         return None
     kept = [records[track_id] for track_id in ids]
+    warm_rows = [row_of_warm[track_id] for track_id in ids]
     return WarmTracks(
         space_id=space_id,
         encoder_id=encoder_id,
         track_ids=np.array(ids, dtype=np.str_),
         content=content[[row_of_heard[track_id] for track_id in ids]],
-        collaborative=collaborative[[row_of_warm[track_id] for track_id in ids]],
+        collaborative=served.vectors[warm_rows],
         credits=Credits.from_lists([record.artist_ids for record in kept], [record.roles for record in kept]),
         release_day=release_days([record.release_date for record in kept]),
-        popularity=listens[[row_of_warm[track_id] for track_id in ids]],
+        popularity=served.popularity[warm_rows, 0],
     )
 
 
@@ -95,7 +100,9 @@ class Projector:
     ----------
     model : TransferModel
     catalogue : Catalogue
-        All warm tracks of the space that have been heard.
+        Warm tracks of the space that have been heard: all, or all by the artists of the tracks that it will project.
+    basis : CatalogueBasis
+        The catalogues' digests, read before the catalogue.
     why : str
         One sentence: why this model serves.
     cosine : bool
@@ -106,6 +113,7 @@ class Projector:
 
     model: TransferModel
     catalogue: Catalogue
+    basis: CatalogueBasis
     why: str
     cosine: bool
     warming: Warming
@@ -162,6 +170,7 @@ class Projector:
             catalogue_size=int(projection.catalogue_size[row]),
             leaned_on=projection.leaned_on[row],
             basis=record.basis,
+            catalogue_basis=self.basis.of_record(record),
             popularity=_popularity(projection, row),
         )
 
@@ -187,10 +196,63 @@ def _placeable(vectors: NDArray[np.float32], *, cosine: bool) -> NDArray[np.bool
     return np.asarray(usable)
 
 
+@dataclass(frozen=True)
+class ChosenModel:
+    """The transfer that serves a space.
+
+    Attributes
+    ----------
+    model : TransferModel or None
+        The newest that was fitted; None where the artist mean stands in for it.
+    why : str
+        One sentence: why it serves.
+    """
+
+    model: TransferModel | None
+    why: str
+
+    @property
+    def model_id(self) -> str | None:
+        """Of the fitted transfer."""
+        return self.model.model_id if self.model is not None else None
+
+
+def choose_model(home: Path, space_id: str, encoder_id: str, *, device: str) -> ChosenModel:
+    """Find a space's newest transfer, or say why the artist mean has to stand in for it.
+
+    Parameters
+    ----------
+    home : Path
+        Where the fitted models lie.
+    space_id, encoder_id : str
+    device : {"auto", "cpu", "cuda"}
+    """
+    from artist_transfer import ModelFileError
+
+    remedy = "`anacrusis train` fits one, which also lets a refresh project no more than what has changed."
+    try:
+        model = newest_model(home, space_id, device=device)
+    except ModelFileError as error:  # new releases go on being served, by the next best
+        logger.exception("space %s: the transfer cannot be loaded", space_id)
+        return ChosenModel(None, f"The artist mean serves because the fitted transfer cannot be loaded: {error}")
+    if model is None:
+        return ChosenModel(
+            None, f"The artist mean serves because no transfer was fitted for space {space_id!r}; {remedy}"
+        )
+    if model.encoder_id != encoder_id:
+        why = (
+            f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
+            f"{model.encoder_id}, not of {encoder_id}; {remedy}"
+        )
+        logger.warning(why)
+        return ChosenModel(None, why)
+    return ChosenModel(model, model.why)
+
+
 def build_projector(
     store: Store, home: Path, space_id: str, encoder_id: str, *, device: str, warming: Warming | None = None
 ) -> Projector | None:
-    """Join a space's newest transfer, or the artist mean where none can be used, with its catalogue.
+    """Join a space's newest transfer, or the artist mean where none can be used, with its whole catalogue.
 
     Parameters
     ----------
@@ -207,30 +269,73 @@ def build_projector(
     Projector or None
         None when no track of the space has been heard by this encoder: nothing relates audio to the space then.
     """
-    from artist_transfer import Catalogue, FitOptions, ModelFileError, fit
-
-    warm = warm_tracks(store, space_id, encoder_id)
-    if warm is None:
+    tracks = catalogue_tracks(store, space_id, encoder_id)
+    if tracks.num_rows == 0:
         return None
-    catalogue = Catalogue(warm)
+    chosen = choose_model(home, space_id, encoder_id, device=device)
+    basis = CatalogueBasis.of(tracks, chosen.model_id, encoder_id)
+    return join_projector(store, space_id, encoder_id, chosen, basis, device=device, warming=warming)
+
+
+def join_projector(
+    store: Store,
+    space_id: str,
+    encoder_id: str,
+    chosen: ChosenModel,
+    basis: CatalogueBasis,
+    *,
+    device: str,
+    warming: Warming | None = None,
+    catalogue_ids: Sequence[str] | None = None,
+) -> Projector | None:
+    """Read a catalogue and join it with the transfer that reads it.
+
+    Parameters
+    ----------
+    store : Store
+    space_id, encoder_id : str
+    chosen : ChosenModel
+    basis : CatalogueBasis
+        Of this space and model, read before this call.
+    device : {"auto", "cpu", "cuda"}
+    warming : Warming, optional
+    catalogue_ids : sequence of str, optional
+        The warm tracks of those artists whose tracks will be projected; None: all of the space. The artist mean that
+        stands in for a transfer reads all, because it is fitted on them.
+
+    Returns
+    -------
+    Projector or None
+        None when no track of the space has been heard by this encoder.
+    """
+    from artist_transfer import Catalogue, FitOptions, fit
+
+    model = chosen.model
+    warm = warm_tracks(store, space_id, encoder_id, catalogue_ids if model is not None else None)
+    if model is None:
+        if warm is None:
+            return None
+        model = fit(warm, FitOptions(method="artist_mean", device=device))
+    elif warm is None:
+        if catalogue_ids is None:
+            return None
+        warm = _no_tracks(model)
     cosine = store.space(space_id).metric is Metric.COSINE
-    warming = warming or Warming(store, space_id)
-    why = f"The artist mean serves because no transfer was fitted for space {space_id!r}; `anacrusis train` fits one."
-    try:
-        model = newest_model(home, space_id, device=device)
-        if model is not None and model.encoder_id == encoder_id:
-            return Projector(model, catalogue, model.why, cosine, warming)
-        if model is not None:
-            why = (
-                f"The artist mean serves because the transfer {model.model_id} was fitted on content of "
-                f"{model.encoder_id}, not of {encoder_id}; `anacrusis train` fits another."
-            )
-            logger.warning(why)
-    except ModelFileError as error:  # new releases go on being served, by the next best
-        why = f"The artist mean serves because the fitted transfer cannot be loaded: {error}"
-        logger.exception("space %s: %s", space_id, why)
-    fallback = fit(warm, FitOptions(method="artist_mean", device=device))
-    return Projector(fallback, catalogue, why, cosine, warming)
+    return Projector(model, Catalogue(warm), basis, chosen.why, cosine, warming or Warming(store, space_id))
+
+
+def _no_tracks(model: TransferModel) -> WarmTracks:
+    from artist_transfer import Credits, WarmTracks
+
+    return WarmTracks(
+        space_id=model.space_id,
+        encoder_id=model.encoder_id,
+        track_ids=np.empty(0, dtype=np.str_),
+        content=np.empty((0, model.content_dim), dtype=np.float32),
+        collaborative=np.empty((0, model.dim), dtype=np.float32),
+        credits=Credits.from_lists([]),
+        release_day=np.empty(0, dtype=np.int32),
+    )
 
 
 class Projectors:

@@ -1,21 +1,33 @@
-"""Projecting cold tracks anew and publishing the result in one step."""
+"""Projecting the cold tracks that something has touched, and publishing the result in one step."""
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from index import ServedVector, SnapshotRecord, Store, Tier, TrackRecord, build_snapshot
-from jobs.errors import NothingToServeError, UnknownArtistError
+import pyarrow as pa
+
+from index import Lease, ServedVector, SnapshotRecord, Store, Tier, build_snapshot
+from jobs.errors import NothingToServeError
 from jobs.progress import OnProgress, Progress
-from jobs.projector import Projector, build_projector
+from jobs.projector import Projector, join_projector
+from jobs.refresh_plan import RefreshPlan, plan_refresh
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from jobs.engine import Engine
 
 BATCH_TRACKS = 1024
+# Staged by one merge, and read by one look-up each of records and content. Each of the three goes through all keys of
+# its table: at a million tracks they take a second together, as long as projecting some thousand tracks.
+STAGE_TRACKS = 32_768
+
+Projected = Iterator[tuple[int, Sequence[ServedVector]]]
+"""Batches of projected rows, each with the number of tracks that were looked at for it."""
+ProjectTracks = Callable[[pa.Array], Projected]
+"""Projects tracks, given by their ids; those that cannot be placed are left out."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class RefreshReport:
     space_id, snapshot_id : str
         What is served now.
     model_id : str
-        The transfer that projected; empty where nothing could be projected.
+        The transfer that projects; empty where nothing could be projected.
     method, why : str
         Its method and the sentence that says why this one serves.
     projected : int
@@ -36,6 +48,14 @@ class RefreshReport:
         Tracks in the snapshot, and in the one that was served before.
     tiers : dict of str to int
         Tracks of each tier that can be in an answer.
+    reasons : dict of str to int
+        How many cold tracks were to be projected for which reason, see `jobs.refresh_plan.REASONS`.
+    cold, unheard : int
+        Cold tracks that were looked at; those that still wait for their audio.
+    published : bool
+        Whether something was switched to. False: nothing has changed since the served snapshot was built.
+    stage_s : dict of str to float
+        Seconds of each stage: plan, project, stage, index, publish.
     """
 
     space_id: str
@@ -47,6 +67,11 @@ class RefreshReport:
     row_count: int
     row_count_before: int
     tiers: dict[str, int]
+    reasons: dict[str, int] = field(default_factory=dict)
+    cold: int = 0
+    unheard: int = 0
+    published: bool = True
+    stage_s: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON's types."""
@@ -59,75 +84,219 @@ class RefreshStoppedError(Exception):
     reason = "REFRESH_STOPPED"
 
 
-def project_cold_tracks(
-    store: Store,
-    home: Path,
+class _Stages:
+    """Adds up the seconds of each stage; an inner one is not counted in the outer one."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("plan", "project", "stage", "index", "publish"), 0.0)
+        self._inner = 0.0
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        start, before = time.perf_counter(), self._inner
+        self._inner = 0.0
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start
+            self.seconds[stage] += took - self._inner
+            self._inner = before + took
+
+
+def refresh_space(
+    engine: Engine,
     space_id: str,
-    encoder_id: str,
-    *,
-    device: str,
     artist_ids: Sequence[str] | None,
+    lease: Lease,
+    *,
+    everything: bool,
+    on_progress: OnProgress,
+    should_stop: Callable[[], bool],
+    project: Callable[[Projector], ProjectTracks] | None = None,
+) -> RefreshReport:
+    """Project what has changed, build the index, publish; see `Engine.refresh`.
+
+    Parameters
+    ----------
+    engine : Engine
+    space_id : str
+    artist_ids, everything
+        See `plan_refresh`.
+    lease : Lease
+        That nobody else refreshes this home; checked before each write.
+    on_progress, should_stop : callable
+    project : callable, optional
+        Gives what projects tracks with a projector; None: this thread does.
+    """
+    store, stages = engine.store, _Stages()
+    served, sequence = store.published(), store.publish_sequence()
+    with stages.time("plan"):
+        on_progress(Progress("plan", 0, 0))
+        plan = plan_refresh(
+            store,
+            engine.home,
+            space_id,
+            engine.encoder.encoder_id,
+            device=engine.device,
+            artist_ids=artist_ids,
+            everything=everything,
+        )
+    with stages.time("project"):
+        projector, projected = _project(engine, plan, lease, project, stages, on_progress, should_stop)
+    with stages.time("index"):
+        snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
+    published = served is None or served.snapshot_id != snapshot.snapshot_id
+    if published:
+        if should_stop():
+            raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
+        with stages.time("publish"):
+            on_progress(Progress("publish", 0, 1))
+            with engine.gate.alone():
+                lease.check()
+                store.publish(snapshot.snapshot_id, after=sequence)
+                engine.adopt()
+    model = projector.model if projector is not None else plan.chosen.model
+    return RefreshReport(
+        space_id=space_id,
+        snapshot_id=snapshot.snapshot_id,
+        model_id=model.model_id if model is not None else snapshot.model_id,
+        method=model.method if model is not None else "" if plan.basis is None else "artist_mean",
+        why=plan.why,
+        projected=projected,
+        row_count=snapshot.row_count,
+        row_count_before=served.row_count if served is not None else 0,
+        tiers=tier_counts(engine.status().tier_counts),
+        reasons=plan.reasons,
+        cold=plan.cold,
+        unheard=plan.unheard,
+        published=published,
+        stage_s=stages.seconds,
+    )
+
+
+def _project(
+    engine: Engine,
+    plan: RefreshPlan,
+    lease: Lease,
+    project: Callable[[Projector], ProjectTracks] | None,
+    stages: _Stages,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
 ) -> tuple[Projector | None, int]:
-    """Project cold tracks with the space's newest transfer and stage them in its served table.
+    if plan.basis is None or len(plan.touched) == 0:
+        return None, 0
+    store = engine.store
+    projector = join_projector(
+        store,
+        plan.space_id,
+        plan.encoder_id,
+        plan.chosen,
+        plan.basis,
+        device=engine.device,
+        catalogue_ids=plan.catalogue_ids.to_pylist(),
+    )
+    if projector is None:
+        return None, 0
+    batches = project(projector) if project is not None else project_here(store, projector)
+
+    def stage(rows: Sequence[ServedVector]) -> None:
+        with stages.time("stage"):
+            lease.check()
+            store.replace_served(plan.space_id, rows, as_of=plan.as_of)
+
+    projected = stage_projected(batches(plan.touched), stage, len(plan.touched), on_progress, should_stop)
+    return projector, projected
+
+
+def project_here(store: Store, projector: Projector) -> ProjectTracks:
+    """Project tracks in this thread.
 
     Parameters
     ----------
     store : Store
-    home : Path
-    space_id, encoder_id : str
-    device : {"auto", "cpu", "cuda"}
-    artist_ids : sequence of str or None
-        Only tracks that credit one of these; None for all.
+    projector : Projector
+        Its catalogue holds those of the tracks' artists.
+    """
+
+    def project(track_ids: pa.Array) -> Projected:
+        for first in range(0, len(track_ids), STAGE_TRACKS):
+            # Records before content, which is written first: never an older content than the row's basis says.
+            wanted = track_ids.slice(first, STAGE_TRACKS).to_pylist()
+            record_of = {record.track_id: record for record in store.tracks(wanted)}
+            found, content = store.content(projector.model.encoder_id, list(record_of))
+            yield len(wanted) - len(found), []
+            for start in range(0, len(found), BATCH_TRACKS):
+                batch = slice(start, start + BATCH_TRACKS)
+                records = [record_of[track_id] for track_id in found[batch]]
+                yield len(records), projector.project(records, content[batch])
+
+    return project
+
+
+def stage_projected(
+    batches: Projected,
+    stage: Callable[[Sequence[ServedVector]], None],
+    total: int,
+    on_progress: OnProgress,
+    should_stop: Callable[[], bool],
+) -> int:
+    """Bring projected rows into the served table, many at once. Queries do not see them before a publish.
+
+    Parameters
+    ----------
+    batches : iterator
+        See `Projected`.
+    stage : callable
+        Writes rows durably.
+    total : int
+        Tracks in all, for the progress.
     on_progress, should_stop : callable
 
     Returns
     -------
-    projector : Projector or None
-        What projected them; None where the space has no warm track with audio.
-    projected : int
-        How many were staged. Queries do not see them before a snapshot is published.
+    int
+        How many rows were staged.
 
     Raises
     ------
-    UnknownArtistError
-        When a named artist is credited on no stored track.
     RefreshStoppedError
-        When `should_stop` said so.
+        When `should_stop` said so; what was staged stays, and the next refresh goes on behind it.
     """
-    as_of = store.fresh_version(space_id)  # whatever is ingested after this line is newer than what we project
-    targets = _cold_records(store, space_id, artist_ids)
-    projector = build_projector(store, home, space_id, encoder_id, device=device)
-    if projector is None:
-        return None, 0
-    projected = 0
-    on_progress(Progress("project", 0, len(targets)))
-    for start in range(0, len(targets), BATCH_TRACKS):
+    looked_at, staged = 0, 0
+    waiting: list[ServedVector] = []
+    on_progress(Progress("project", 0, total))
+    for tracks, rows in batches:
         if should_stop():
             raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
-        batch = targets[start : start + BATCH_TRACKS]
-        rows = list(_projected(store, projector, batch, encoder_id))
-        if rows:
-            store.replace_served(space_id, rows, as_of=as_of)
-        projected += len(rows)
-        on_progress(Progress("project", start + len(batch), len(targets)))
-    return projector, projected
+        waiting += rows
+        looked_at += tracks
+        if len(waiting) >= STAGE_TRACKS or (waiting and looked_at == total):
+            stage(waiting)
+            staged += len(waiting)
+            waiting = []
+        on_progress(Progress("project", looked_at, total))
+    if waiting:
+        stage(waiting)
+        staged += len(waiting)
+    return staged
 
 
-def stage_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> SnapshotRecord:
-    """Build the index of a space's served table; it is not served yet.
+def newest_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> SnapshotRecord:
+    """Give a snapshot of what a space holds now: the last one where nothing has changed since, else a new one.
 
     Returns
     -------
     SnapshotRecord
-        To be published.
+        To be published, unless it is served already.
 
     Raises
     ------
     NothingToServeError
         When the space has no track at all.
     """
+    built = store.snapshots(space_id)
+    if built and not store.changed_since(built[-1]):
+        return built[-1]
     snapshot = build_snapshot(
         store, space_id, on_progress=lambda step: on_progress(Progress("index", step.done, step.total, step.stage))
     )
@@ -139,40 +308,3 @@ def stage_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> S
 def tier_counts(counts: Mapping[Tier, int]) -> dict[str, int]:
     """Name the tiers of a count by the words that replies use."""
     return {tier.name.lower(): int(n) for tier, n in counts.items() if n}
-
-
-def _cold_records(store: Store, space_id: str, artist_ids: Sequence[str] | None) -> list[TrackRecord]:
-    served = store.served_rows(space_id)
-    is_warm = served.tiers == Tier.COLLABORATIVE
-    warm = {track_id for row, track_id in enumerate(served.track_ids) if is_warm[row]}
-    withdrawn = store.withdrawn()
-    records = store.tracks()
-    if artist_ids is not None:
-        wanted = set(artist_ids)
-        unknown = wanted - {artist for record in records for artist in record.artist_ids}
-        if unknown:
-            raise UnknownArtistError(
-                f"No stored track credits the artist{'s' if len(unknown) > 1 else ''} "
-                f"{', '.join(map(repr, sorted(unknown)[:5]))}; check the ids.",
-                field="artist_ids",
-            )
-        records = [record for record in records if wanted.intersection(record.artist_ids)]
-    return sorted(
-        (record for record in records if record.track_id not in warm and record.track_id not in withdrawn),
-        key=lambda record: record.track_id,
-    )
-
-
-def _projected(
-    store: Store, projector: Projector, batch: Sequence[TrackRecord], encoder_id: str
-) -> Iterator[ServedVector]:
-    """Project those of a batch that were heard by this encoder; the others wait for their audio."""
-    found, content = store.content(encoder_id, [record.track_id for record in batch])
-    record_of = {record.track_id: record for record in batch}
-    if len(found) < len(batch):
-        logger.warning(
-            "%d tracks have no content vector of %s and are not projected",
-            len(batch) - len(found),
-            encoder_id,
-        )
-    yield from projector.project([record_of[str(track_id)] for track_id in found], content)

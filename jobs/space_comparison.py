@@ -170,6 +170,7 @@ class SpaceComparison:
             if found is None
             else {
                 "residual": found.residual,
+                "cosine": found.cosine,
                 "scale": found.scale,
                 "fitted": found.fitted,
                 "held_out": found.held_out,

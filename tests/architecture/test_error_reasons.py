@@ -36,6 +36,7 @@ COMMAND_LINE = {
     "FEEDBACK_FILE_INVALID",
     "INTERACTIONS_INVALID",
     "MANIFEST_INVALID",
+    "NOTHING_IN_COMMON",
     "PUBLISH_REFUSED",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
@@ -57,7 +58,7 @@ WITHOUT_REASON = {
     "ClientError",  # carries what the server said, as an argument
     "DecodingStoppedError",
     "SettingsError",  # the command line prints it and exits with 2
-    "_UnusableIndexError",
+    "UnusableIndexError",
 }
 
 

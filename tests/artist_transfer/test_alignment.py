@@ -153,3 +153,58 @@ def test_only_vectors_of_the_old_training_are_carried(vectors, reason):
     with pytest.raises(TransferInputError) as caught:
         found.carry(vectors)
     assert caught.value.reason == reason
+
+
+@given(seed=seeds, dim=st.integers(1, 8), more=st.integers(0, 4), scale=scales)
+def test_what_was_carried_comes_back(seed, dim, more, scale):
+    rng = np.random.default_rng(seed)
+    old = rng.normal(size=(60, dim)).astype(np.float32)
+    found = Alignment.fit(old, scale * old @ turned(rng, dim, dim + more))
+    np.testing.assert_allclose(found.back(found.carry(old)), old, atol=1e-3)
+
+
+def test_the_cosine_is_what_is_kept_of_directions():
+    rng = np.random.default_rng(0)
+    old = rng.normal(size=(4000, 6))
+    assert Alignment.fit(old, 5 * old @ turned(rng, 6, 6)).cosine == pytest.approx(1.0)
+    noisy = old + rng.normal(size=old.shape)
+    cosines = np.einsum("nd,nd->n", old, noisy) / np.linalg.norm(old, axis=1) / np.linalg.norm(noisy, axis=1)
+    assert Alignment.fit(old, noisy).cosine == pytest.approx(cosines.mean(), abs=0.03)
+    assert Alignment.fit(old, rng.normal(size=old.shape)).cosine == pytest.approx(0.0, abs=0.05)
+
+
+def test_where_directions_count_lengths_do_not():
+    rng = np.random.default_rng(0)
+    old = rng.normal(size=(500, 6))
+    new = rng.lognormal(1.0, 1.0, size=(500, 1)) * (old @ turned(rng, 6, 6))
+    found = Alignment.fit(old, new, directions=True)
+    assert found.residual == pytest.approx(0.0, abs=1e-6)
+    assert found.cosine == pytest.approx(1.0)
+    assert np.linalg.norm(found.carry(old), axis=1).mean() == pytest.approx(np.linalg.norm(new, axis=1).mean(), rel=0.1)
+    assert Alignment.fit(old, new).residual > 0.1
+
+
+@given(seed=seeds, dims=st.tuples(dims, dims, dims))
+def test_one_after_the_other(seed, dims):
+    rng = np.random.default_rng(seed)
+    one, two, three = (rng.normal(size=(30, dim)) for dim in dims)
+    first, second = Alignment.fit(one, two), Alignment.fit(two, three)
+    both = first.then(second)
+    np.testing.assert_allclose(both.carry(one), second.carry(first.carry(one)), atol=1e-4)
+    if both.scale > 1e-3:
+        np.testing.assert_allclose(both.back(three), first.back(second.back(three)), rtol=1e-3, atol=1e-3)
+    assert both.cosine == pytest.approx(first.cosine * second.cosine)
+    assert both.residual >= max(first.residual, second.residual)
+
+
+def test_maps_that_do_not_meet_and_trainings_without_common_ground_are_refused():
+    found = Alignment.fit(np.eye(4), np.eye(4))
+    with pytest.raises(TransferInputError) as caught:
+        found.then(Alignment.fit(np.eye(3), np.eye(3)))
+    assert caught.value.reason == "SHAPE_MISMATCH"
+    with pytest.raises(TransferInputError) as caught:
+        found.back(np.ones((1, 3)))
+    assert caught.value.reason == "SHAPE_MISMATCH"
+    with pytest.raises(NotEnoughTracksError) as caught:
+        Alignment.fit([[1.0], [1.0]], [[1.0], [-1.0]]).back([[1.0]])
+    assert caught.value.reason == "NOTHING_IN_COMMON"

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from artist_transfer import Catalogue, FitOptions, ModelFileError, TransferInputError, fit, load_model, save_model
 from artist_transfer.storage import FORMAT_VERSION
-from tests.artist_transfer.worlds import TINY_RANKING, clusters, warm
+from tests.artist_transfer.worlds import TINY_RANKING, clusters, fitted, warm
 
 MOMENT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
@@ -23,9 +23,14 @@ def world():
     return clusters(artists=10, tracks_each=4)
 
 
-@pytest.fixture(scope="module", params=["ranking", "acarec", "artist_mean"])
+@pytest.fixture(scope="module", params=["ranking", "acarec", "artist_mean", "carried"])
 def model(request, world):
-    return fit(world, options(request.param))
+    return made_by(request.param, world)
+
+
+def made_by(method, tracks):
+    carried = method == "carried"
+    return fitted(tracks, options("ranking" if carried else method), carried=carried)
 
 
 @pytest.fixture
@@ -80,9 +85,9 @@ def test_saving_again_replaces_and_leaves_other_files_alone(model, folder, world
 
 
 def test_the_id_is_a_file_name_and_follows_what_rules_the_answers(model, world):
-    assert re.fullmatch(r"(ranking|acarec|artist-mean)-[0-9a-f]{12}", model.model_id)
-    assert fit(world, options(model.method)).model_id == model.model_id
-    moved = fit(world.take(np.arange(39)), options(model.method))
+    assert re.fullmatch(r"(ranking|acarec|artist-mean|carried)-[0-9a-f]{12}", model.model_id)
+    assert made_by(model.method, world).model_id == model.model_id
+    moved = made_by(model.method, world.take(np.arange(39)))
     assert moved.model_id != model.model_id
 
 

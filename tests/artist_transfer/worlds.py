@@ -1,8 +1,21 @@
 """Small spaces whose right answers are obvious."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from artist_transfer import NO_DATE, Credits, Interactions, RankingOptions, WarmTracks
+from artist_transfer import (
+    NO_DATE,
+    Alignment,
+    Credits,
+    FitOptions,
+    Interactions,
+    RankingOptions,
+    TransferModel,
+    WarmTracks,
+    carry_model,
+    fit,
+)
 
 TINY_RANKING = RankingOptions(steps=4, candidates=50, listeners=16, hidden=8, heads=2, members=2)
 """Learns next to nothing, at once: for what holds whatever was learned."""
@@ -55,3 +68,20 @@ def listeners(tracks, users=120, seed=0):
     people = np.random.default_rng([seed, 1]).normal(size=(users, tracks.dim)).astype(np.float32)
     best = np.argsort(-(people @ tracks.collaborative.T), axis=1)[:, :12]
     return Interactions(people, np.stack([np.repeat(np.arange(users), 12), best.ravel()], axis=1))
+
+
+def older_training(tracks: WarmTracks, *, more: int = 2, noise: float = 0.0, space_id: str = "space-0") -> WarmTracks:
+    """The same tracks as an older training had them: turned, three times as long, `more` dimensions, and noise."""
+    rng = np.random.default_rng(tracks.dim)
+    turn = np.linalg.qr(rng.normal(size=(tracks.dim + more,) * 2))[0][: tracks.dim]
+    vectors = 3.0 * tracks.collaborative @ turn
+    vectors += noise * np.linalg.norm(vectors, axis=1, keepdims=True) * rng.normal(size=vectors.shape)
+    return replace(tracks, space_id=space_id, collaborative=vectors)
+
+
+def fitted(tracks: WarmTracks, options: FitOptions, *, carried: bool) -> TransferModel:
+    """A model of a space: fitted there, or on the training before it and carried over."""
+    if not carried:
+        return fit(tracks, options)
+    before = older_training(tracks)
+    return carry_model(fit(before, options), Alignment.fit(before.collaborative, tracks.collaborative), tracks.space_id)

@@ -16,11 +16,10 @@ from artist_transfer import (
     Tier,
     TransferInputError,
     TransferModel,
-    fit,
     load_model,
     save_model,
 )
-from tests.artist_transfer.worlds import TINY_RANKING, clusters
+from tests.artist_transfer.worlds import TINY_RANKING, clusters, fitted
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +44,18 @@ def options(method):
     return FitOptions(method=method, max_epochs=3, device="cpu", catalogue_limit=20, ranking=TINY_RANKING)
 
 
-@pytest.fixture(scope="module", params=["ranking", "acarec", "artist_mean"])
-def model(request, world):
-    return fit(world, options(request.param))
+@pytest.fixture(scope="module", params=["ranking", "acarec", "artist_mean", "carried ranking", "carried artist_mean"])
+def method(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(method, world):
+    return made_by(method, world)
+
+
+def made_by(method, tracks):
+    return fitted(tracks, options(method.removeprefix("carried ")), carried=method.startswith("carried"))
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +75,9 @@ def targets(world):
     )
 
 
-def test_it_is_a_transfer_model(model, world):
+def test_it_is_a_transfer_model(model, method, world):
     assert isinstance(model, TransferModel)
+    assert model.method == method.split()[0]
     assert (model.space_id, model.encoder_id) == (world.space_id, world.encoder_id)
     assert (model.content_dim, model.dim) == (5, 8)
     assert model.why.endswith(".")
@@ -162,25 +171,25 @@ def test_what_is_loaded_is_what_was_saved(model, catalogue, targets, tmp_path):
     assert first.leaned_on == second.leaned_on
 
 
-def test_a_space_that_nobody_has_heard(model, world, targets):
+def test_a_space_that_nobody_has_heard(method, world, targets):
     """No content at all: whose track it is still says where it belongs."""
     deaf = dataclasses.replace(world, content=np.full_like(world.content, np.nan))
-    fitted = fit(deaf, options(model.method))
+    model = made_by(method, deaf)
     silent = dataclasses.replace(targets, content=np.full_like(targets.content, np.nan))
     for asked in (silent, targets):
-        made = fitted.project(asked, Catalogue(deaf))
+        made = model.project(asked, Catalogue(deaf))
         assert np.isfinite(made.vectors).all()
         assert made.tiers.tolist() == [Tier.ARTIST_TRANSFER] * 6 + [Tier.AUDIO_ONLY] * 3
 
 
-def test_estimates_of_popularity_are_ordered(model, world, targets):
+def test_estimates_of_popularity_are_ordered(method, world, targets):
     """Where listens were counted, a model estimates them with an interval, or says that it cannot."""
     counts = np.exp(np.random.default_rng(0).normal(3.0, 1.0, len(world)))
     counts[::7] = np.nan
     counted = dataclasses.replace(world, popularity=counts)
-    made = fit(counted, options(model.method)).project(targets, Catalogue(counted))
+    made = made_by(method, counted).project(targets, Catalogue(counted))
     low, median, high = made.popularity_low, made.popularity, made.popularity_high
-    if model.method != "ranking":
+    if not method.endswith("ranking"):
         assert np.isnan([low, median, high]).all()
         return
     assert np.isfinite([low, median, high]).all()

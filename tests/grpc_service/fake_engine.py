@@ -225,10 +225,11 @@ class FakeEngine:
         self,
         artist_ids: Sequence[str] | None = None,
         *,
+        everything: bool = False,
         on_progress: Callable[[Progress], None] = lambda step: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> RefreshReport:
-        self._note("refresh", artist_ids)
+        self._note("refresh everything" if everything else "refresh", artist_ids)
         for step in range(self.refresh_steps):
             if should_stop():
                 self.calls.append(("refresh stopped", step))
@@ -237,7 +238,10 @@ class FakeEngine:
             if self.refresh_steps > 100:
                 time.sleep(0.01)
         self.snapshot = "snapshot-2"
-        return RefreshReport(SPACE, "snapshot-2", "model-1", "artist_mean", "few tracks", 1, len(self.rows), 0, {})
+        reasons = {"new": 1}
+        return RefreshReport(
+            SPACE, "snapshot-2", "model-1", "artist_mean", "few tracks", 1, len(self.rows), 0, {}, reasons
+        )
 
     def serving(self) -> tuple[str, str]:
         return SPACE, self.snapshot

@@ -6,6 +6,7 @@ import ast
 import inspect
 import logging
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -84,6 +85,8 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (errors.QueueFullError("A sentence."), "RESOURCE_EXHAUSTED", RETRY),
     (errors.DeadlineExpiredError("A sentence."), "DEADLINE_EXCEEDED", None),
     (RefreshStoppedError("A sentence."), "ABORTED", None),
+    (index.errors.LeaseHeldError("refresh", "host:1", datetime.now(UTC)), "ABORTED", RETRY),
+    (index.errors.LeaseLostError("A sentence."), "ABORTED", None),
     (encoders.errors.EncoderFileError("A sentence about /srv/weights."), "INTERNAL", None),
     (artist_transfer.errors.ModelFileError("A sentence about /srv/models.", reason="MODEL_DAMAGED"), "INTERNAL", None),
     (artist_transfer.errors.TransferInputError("A row of /srv.", reason="SHAPE_MISMATCH"), "INTERNAL", None),
@@ -154,6 +157,7 @@ def test_every_reason_of_the_rooms_is_mapped_or_ours_to_answer_for() -> None:
         "MODEL_MISSING", "MODEL_DAMAGED", "MODEL_VERSION", "MODEL_NOT_WRITTEN",
         "SHAPE_MISMATCH", "NOT_FINITE", "NOT_NUMERIC", "TRACK_ID_EMPTY", "TRACK_ID_REPEATED", "ARTIST_ID_EMPTY",
         "CREDITS_INVALID", "ROLE_UNKNOWN", "ENCODER_MISMATCH", "OPTION_OUT_OF_RANGE",
+        "NOTHING_IN_COMMON",
     }  # fmt: skip
     for room in (encoders.errors, index.errors, jobs.errors):
         for error in _classes(room):

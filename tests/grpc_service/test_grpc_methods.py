@@ -266,6 +266,8 @@ def test_a_refresh_tells_how_far_it_is_and_reports_last(client: Client, engine: 
     assert [(step.stage, step.done, step.total) for step in steps] == [("project", n, 3) for n in (1, 2, 3)]
     assert (report.stage, report.snapshot_id, report.space_id, report.done) == ("done", "snapshot-2", SPACE, 1)
     assert engine.calls == [("refresh", ["artist-1"])]
+    list(client.refresh(everything=True))
+    assert engine.calls[-1] == ("refresh everything", None)
     assert client.neighbors_of_track("warm-0").snapshot_id == "snapshot-2"
 
 

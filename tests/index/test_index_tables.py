@@ -148,3 +148,19 @@ def test_a_snapshots_version_is_indexed(store):
     served = store.space_tables.served("als").at(snapshot.served_version)
     assert len(served.describe_indices()) == 1
     assert list(store.served_vectors("als", ["t007"], snapshot=snapshot)) == ["t007"]
+
+
+def test_a_table_that_appears_while_another_creates_it_keeps_its_rows(tmp_path, monkeypatch):
+    address, write = str(tmp_path / "t.lance"), tables.write_fragments
+    rows = pa.table([["acknowledged"], [1]], schema=SCHEMA)
+
+    def write_slowly(*args, **kwargs):
+        fragments = write(*args, **kwargs)
+        monkeypatch.undo()
+        Table.create(address, "t", "key", rows.slice(0, 0)).insert(rows)
+        return fragments
+
+    monkeypatch.setattr(tables, "write_fragments", write_slowly)
+    late = Table.create(address, "t", "key", pa.table([["other"], [2]], schema=SCHEMA))
+    assert late.read().to_pylist() == [{"key": "acknowledged", "value": 1}]
+    assert late.version == 2

@@ -25,25 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0grpc_service/pb/anacrusis/v1/admin_service.proto\x12\x0c\x61nacrusis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0fRefreshProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"j\n\rRefreshReport\x12\x17\n\x0fprojected_count\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"+\n\x15RefreshArtistsRequest\x12\x12\n\nartist_ids\x18\x01 \x03(\t\"\xaa\x01\n\x16RefreshArtistsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1d.anacrusis.v1.RefreshProgressH\x00\x12-\n\x06report\x18\x04 \x01(\x0b\x32\x1b.anacrusis.v1.RefreshReportH\x00\x42\x07\n\x05\x65vent\"\x12\n\x10GetStatusRequest\"\x91\x03\n\x11GetStatusResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x31\n\rsnapshot_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63ollaborative_count\x18\x06 \x01(\x03\x12\x1d\n\x15\x61rtist_transfer_count\x18\x07 \x01(\x03\x12\x18\n\x10\x61udio_only_count\x18\x08 \x01(\x03\x12\x13\n\x0btrack_count\x18\t \x01(\x03\x12\x13\n\x0b\x66resh_count\x18\n \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x0b \x01(\x03\x12\x12\n\nencoder_id\x18\x0c \x01(\t\x12\x10\n\x08model_id\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x1b\n\x13waiting_query_count\x18\x0f \x01(\x05\x12\x19\n\x11waiting_job_count\x18\x10 \x01(\x05\x32\xbb\x01\n\x0c\x41\x64minService\x12]\n\x0eRefreshArtists\x12#.anacrusis.v1.RefreshArtistsRequest\x1a$.anacrusis.v1.RefreshArtistsResponse0\x01\x12L\n\tGetStatus\x12\x1e.anacrusis.v1.GetStatusRequest\x1a\x1f.anacrusis.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0grpc_service/pb/anacrusis/v1/admin_service.proto\x12\x0c\x61nacrusis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0fRefreshProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xf8\x01\n\rRefreshReport\x12\x17\n\x0fprojected_count\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x44\n\rreason_counts\x18\x06 \x03(\x0b\x32-.anacrusis.v1.RefreshReport.ReasonCountsEntry\x12\x11\n\tpublished\x18\x07 \x01(\x08\x1a\x33\n\x11ReasonCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"8\n\x15RefreshArtistsRequest\x12\x12\n\nartist_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"\xaa\x01\n\x16RefreshArtistsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1d.anacrusis.v1.RefreshProgressH\x00\x12-\n\x06report\x18\x04 \x01(\x0b\x32\x1b.anacrusis.v1.RefreshReportH\x00\x42\x07\n\x05\x65vent\"\x12\n\x10GetStatusRequest\"\x91\x03\n\x11GetStatusResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x31\n\rsnapshot_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63ollaborative_count\x18\x06 \x01(\x03\x12\x1d\n\x15\x61rtist_transfer_count\x18\x07 \x01(\x03\x12\x18\n\x10\x61udio_only_count\x18\x08 \x01(\x03\x12\x13\n\x0btrack_count\x18\t \x01(\x03\x12\x13\n\x0b\x66resh_count\x18\n \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x0b \x01(\x03\x12\x12\n\nencoder_id\x18\x0c \x01(\t\x12\x10\n\x08model_id\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x1b\n\x13waiting_query_count\x18\x0f \x01(\x05\x12\x19\n\x11waiting_job_count\x18\x10 \x01(\x05\x32\xbb\x01\n\x0c\x41\x64minService\x12]\n\x0eRefreshArtists\x12#.anacrusis.v1.RefreshArtistsRequest\x1a$.anacrusis.v1.RefreshArtistsResponse0\x01\x12L\n\tGetStatus\x12\x1e.anacrusis.v1.GetStatusRequest\x1a\x1f.anacrusis.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_service.pb.anacrusis.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._loaded_options = None
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_REFRESHPROGRESS']._serialized_start=99
   _globals['_REFRESHPROGRESS']._serialized_end=176
-  _globals['_REFRESHREPORT']._serialized_start=178
-  _globals['_REFRESHREPORT']._serialized_end=284
-  _globals['_REFRESHARTISTSREQUEST']._serialized_start=286
-  _globals['_REFRESHARTISTSREQUEST']._serialized_end=329
-  _globals['_REFRESHARTISTSRESPONSE']._serialized_start=332
-  _globals['_REFRESHARTISTSRESPONSE']._serialized_end=502
-  _globals['_GETSTATUSREQUEST']._serialized_start=504
-  _globals['_GETSTATUSREQUEST']._serialized_end=522
-  _globals['_GETSTATUSRESPONSE']._serialized_start=525
-  _globals['_GETSTATUSRESPONSE']._serialized_end=926
-  _globals['_ADMINSERVICE']._serialized_start=929
-  _globals['_ADMINSERVICE']._serialized_end=1116
+  _globals['_REFRESHREPORT']._serialized_start=179
+  _globals['_REFRESHREPORT']._serialized_end=427
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_start=376
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_end=427
+  _globals['_REFRESHARTISTSREQUEST']._serialized_start=429
+  _globals['_REFRESHARTISTSREQUEST']._serialized_end=485
+  _globals['_REFRESHARTISTSRESPONSE']._serialized_start=488
+  _globals['_REFRESHARTISTSRESPONSE']._serialized_end=658
+  _globals['_GETSTATUSREQUEST']._serialized_start=660
+  _globals['_GETSTATUSREQUEST']._serialized_end=678
+  _globals['_GETSTATUSRESPONSE']._serialized_start=681
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1082
+  _globals['_ADMINSERVICE']._serialized_start=1085
+  _globals['_ADMINSERVICE']._serialized_end=1272
 # @@protoc_insertion_point(module_scope)

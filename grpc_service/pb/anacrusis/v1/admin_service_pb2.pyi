@@ -22,24 +22,37 @@ class RefreshProgress(_message.Message):
     def __init__(self, stage: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class RefreshReport(_message.Message):
-    __slots__ = ("projected_count", "row_count", "model_id", "method", "why")
+    __slots__ = ("projected_count", "row_count", "model_id", "method", "why", "reason_counts", "published")
+    class ReasonCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     PROJECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
+    REASON_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
     projected_count: int
     row_count: int
     model_id: str
     method: str
     why: str
-    def __init__(self, projected_count: _Optional[int] = ..., row_count: _Optional[int] = ..., model_id: _Optional[str] = ..., method: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+    reason_counts: _containers.ScalarMap[str, int]
+    published: bool
+    def __init__(self, projected_count: _Optional[int] = ..., row_count: _Optional[int] = ..., model_id: _Optional[str] = ..., method: _Optional[str] = ..., why: _Optional[str] = ..., reason_counts: _Optional[_Mapping[str, int]] = ..., published: _Optional[bool] = ...) -> None: ...
 
 class RefreshArtistsRequest(_message.Message):
-    __slots__ = ("artist_ids",)
+    __slots__ = ("artist_ids", "all")
     ARTIST_IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
     artist_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, artist_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    all: bool
+    def __init__(self, artist_ids: _Optional[_Iterable[str]] = ..., all: _Optional[bool] = ...) -> None: ...
 
 class RefreshArtistsResponse(_message.Message):
     __slots__ = ("space_id", "snapshot_id", "progress", "report")

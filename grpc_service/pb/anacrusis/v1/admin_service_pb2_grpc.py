@@ -52,10 +52,13 @@ class AdminServiceServicer:
     """
 
     def RefreshArtists(self, request, context):
-        """Re-projects the cold tracks of some artists, or of all, builds a snapshot and publishes it in one atomic switch;
-        progress comes back while it works, the report last. Ending the call stops the refresh before it publishes.
+        """Projects the cold tracks that something has touched (their record, feedback, model or artists' catalogue), builds a
+        snapshot and publishes it in one atomic switch; where nothing is touched, nothing is published. Progress comes back
+        while it works, the report last. Ending the call stops the refresh before it publishes.
         Errors: NOT_FOUND (ARTIST_NOT_FOUND, SPACE_NOT_FOUND), FAILED_PRECONDITION (NOTHING_TO_SERVE), UNAVAILABLE
-        (DRAINING, with RetryInfo), ABORTED (REFRESH_STOPPED), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo) while another refresh runs.
+        (DRAINING, with RetryInfo), ABORTED (HOME_BUSY, with RetryInfo, while another process refreshes this home;
+        LEASE_LOST; REFRESH_STOPPED; PUBLISHED_MEANWHILE, with RetryInfo, where somebody else
+        published or rolled back meanwhile), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo) while another refresh runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
