@@ -38,6 +38,7 @@ check: install  ## Lint, types, the layering of the rooms, the proto; that gener
 	$(BIN)/buf lint
 	$(BIN)/python -m grpc_service.generate --check
 	$(BIN)/python -m benchmarks.readme_results --check
+	$(BIN)/python -m benchmarks.scale --check
 
 format: install  ## Let ruff put the source in order
 	$(BIN)/ruff check --fix .

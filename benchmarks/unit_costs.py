@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anacrusis.server_process import running_server
-from benchmarks.made_homes import SPACE_ID, MadeCatalogue
+from benchmarks.made_homes import SPACE_ID, MadeCatalogue, made_id
 from benchmarks.unit_costs_serving import transport
 from index import WriteBatch, build_snapshot
 from jobs import Engine
@@ -47,7 +47,10 @@ WARM_SHARE = 0.5
 HEARD_WARM, HEARD_COLD = 12_288, 4_096
 GROUP = 4_096  # rows a commit where many are written
 SINGLE_COMMITS = 48
-EVENTS, FEEDBACK_CALLS = 1_000, 9
+EVENTS, FEEDBACK_CALLS = 250, 25  # of up to 256 keys a look-up uses their index, of more it goes through all keys
+FEW, MANY = 256, 16_384  # rows of a merge
+MERGES = 7
+LOOKED_UP, LOOK_UPS = 512, 25  # keys of a look-up: just enough for it to go through all of them
 CHANGED_SHARE = 0.01
 SWITCHES = 5
 
@@ -69,6 +72,12 @@ def timed() -> Iterator[Timed]:
     found.wall_s, found.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
 
 
+def middle(runs: Iterable[Timed]) -> Timed:
+    """Give the medians of both."""
+    all_runs = list(runs)
+    return Timed(statistics.median(r.wall_s for r in all_runs), statistics.median(r.cpu_s for r in all_runs))
+
+
 class Costs:
     """What was measured, by name."""
 
@@ -77,14 +86,18 @@ class Costs:
 
     def add(self, name: str, value: float, unit: str, what: str) -> None:
         """Keep one figure."""
+        if value <= 0:
+            raise SystemExit(
+                f"{name} was found to be {value:g} {unit}: the machine is too busy to tell; measure again."
+            )
         self.found[name] = {"value": float(value), "unit": unit, "what": what}
         print(f"{name:32} {value:12.4g} {unit}", flush=True)
 
     def add_times(self, name: str, times: Iterable[Timed], count: float, per: str, what: str) -> None:
         """Keep the medians of some runs, each of `count` rows."""
-        runs = list(times)
-        self.add(f"{name}.wall", statistics.median(one.wall_s for one in runs) / count, f"s/{per}", what)
-        self.add(f"{name}.cpu", statistics.median(one.cpu_s for one in runs) / count, f"core s/{per}", what)
+        took = middle(times)
+        self.add(f"{name}.wall", took.wall_s / count, f"s/{per}", what)
+        self.add(f"{name}.cpu", took.cpu_s / count, f"core s/{per}", what)
 
 
 def bytes_of(path: Path) -> int:
@@ -153,15 +166,9 @@ def fill(engine: Engine, made: MadeCatalogue, costs: Costs | None) -> None:
         costs.add_times("write_one", took_each, 1, "commit", "the same, one track a commit")
     for start in range(0, len(others), GROUP):
         store.commit(WriteBatch(tracks=others[start : start + GROUP]))
-    took_each = []
     for start in range(made.warm, made.tracks, GROUP):
         rows = list(made.projected(records[start : start + GROUP], start))
-        with timed() as took:
-            store.replace_served(SPACE_ID, rows, as_of=store.fresh_version(SPACE_ID))
-        if len(rows) == GROUP:
-            took_each.append(took)
-    if costs:
-        costs.add_times("stage", took_each, GROUP, "row", f"projected rows into the served table, {GROUP:,} at once")
+        store.replace_served(SPACE_ID, rows, as_of=store.fresh_version(SPACE_ID))
     with timed() as took:
         snapshot = build_snapshot(store, SPACE_ID)
     if costs:
@@ -196,6 +203,48 @@ def snapshots(engine: Engine, made: MadeCatalogue, costs: Costs) -> None:
         engine.adopt()
     what = f"a rollback in the process that serves {made.tracks:,} rows, until it answers from the other snapshot"
     costs.add_times("switch", switches, made.tracks, "row", what)
+
+
+def merges(engine: Engine) -> dict[str, Timed]:
+    """Stage few rows and many, and look many up; medians of each."""
+    made = MadeCatalogue(MANY, 0, DIM, seed=1)
+    records = [replace(one, track_id=made_id("staged", row)) for row, one in enumerate(made.records())]
+    as_of = engine.store.fresh_version(SPACE_ID)
+    found = {}
+    for count in (FEW, MANY):
+        runs = []
+        for turn in range(MERGES + 1):
+            rows = list(made.projected(records[:count], turn))
+            with timed() as took:
+                engine.store.replace_served(SPACE_ID, rows, as_of=as_of)
+            runs.append(took)
+        found[f"merge {count}"] = middle(runs[1:])  # the first one inserts, the others replace
+    runs = []
+    for _ in range(LOOK_UPS):
+        with timed() as took:
+            engine.store.served_rows(SPACE_ID, track_ids=[one.track_id for one in records[:LOOKED_UP]])
+        runs.append(took)
+    found["look-up"] = middle(runs)
+    return found
+
+
+def passes(small: dict[str, Timed], large: dict[str, Timed], costs: Costs) -> None:
+    """Tell what a merge and a look-up of many keys cost for each row that is there already, and for each that comes."""
+    there = SCANNED_TRACKS - SMALL_TRACKS
+    sizes = f"difference between tables of {SCANNED_TRACKS:,} and {SMALL_TRACKS:,} rows"
+    rows = MANY - FEW
+    of_many, of_few = large[f"merge {MANY}"], large[f"merge {FEW}"]
+    what = f"a row of a merge into the served table; difference between {MANY:,} and {FEW:,} rows"
+    costs.add("stage.row.wall", (of_many.wall_s - of_few.wall_s) / rows, "s/row", what)
+    costs.add("stage.row.cpu", (of_many.cpu_s - of_few.cpu_s) / rows, "core s/row", what)
+    before = small[f"merge {FEW}"]
+    what = f"going through the keys that are there, for a merge; {sizes}"
+    costs.add("stage.pass.wall", (of_few.wall_s - before.wall_s) / there, "s/(merge row)", what)
+    costs.add("stage.pass.cpu", (of_few.cpu_s - before.cpu_s) / there, "core s/(merge row)", what)
+    after, before = large["look-up"], small["look-up"]
+    what = f"the same for a look-up of {LOOKED_UP:,} keys; {sizes}"
+    costs.add("lookup.pass.wall", (after.wall_s - before.wall_s) / there, "s/(lookup row)", what)
+    costs.add("lookup.pass.cpu", (after.cpu_s - before.cpu_s) / there, "core s/(lookup row)", what)
 
 
 def feedback(engine: Engine, made: MadeCatalogue, costs: Costs) -> None:
@@ -263,6 +312,8 @@ def measure(folder: Path) -> dict[str, Any]:
     with Engine.open(folder / "small", create=True, device="cpu") as engine:
         fill(engine, MadeCatalogue(SMALL_TRACKS, int(SMALL_TRACKS * WARM_SHARE), DIM), None)
     large, small = (answering(folder / name, scan=False) for name in ("large", "small"))
+    with Engine.open(folder / "small", device="cpu") as engine:
+        few_there = merges(engine)
     tell("snapshots and feedback")
     with Engine.open(folder / "large", device="cpu") as engine:
         snapshots(engine, made, costs)
@@ -280,6 +331,8 @@ def measure(folder: Path) -> dict[str, Any]:
     with Engine.open(folder / "scanned", create=True, device="cpu") as engine:
         import_space(engine, SPACE_ID, MadeCatalogue(SCANNED_TRACKS, SCANNED_TRACKS, DIM).factors())
         engine.store.publish(build_snapshot(engine.store, SPACE_ID).snapshot_id)
+        many_there = merges(engine)
+    passes(few_there, many_there, costs)
     for batch, took in answering(folder / "scanned", scan=True)["scan"].items():
         what = (
             f"an exact float16 scan for k = 100 of {SCANNED_TRACKS:,} rows of {DIM}, {batch} queries a call, all cores"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.scale.assumptions import Assumptions
 from benchmarks.scale.measured import Measured
-from benchmarks.scale.quantities import Quantity, larger
+from benchmarks.scale.quantities import Quantity, UnitError, larger
+from jobs.refresh import STAGE_TRACKS
 
 DAY = Quantity.of(86_400, "s/day")
 YEAR = Quantity.of(365, "day/year")
@@ -13,12 +14,28 @@ VECTOR = Quantity.of(1, "row/user")
 FLOAT32 = Quantity.of(4, "bytes/(row dimension)")
 FLOAT16 = Quantity.of(2, "bytes/(row dimension)")
 COMMITS = Quantity.of(2, "commit/track")  # what was heard, then where it was placed
+STAGED = Quantity.of(STAGE_TRACKS, "row")  # a merge, and a look-up of records and one of content before it
+LOOKUPS = Quantity.of(2, "lookup")
 FLOPS = Quantity.of(2, "flop/(query row dimension)")  # a product and a sum
+# What a total or a threshold may be in; anything else comes from a wrong unit.
+UNITS = frozenset(
+    {
+        *("", "s", "core s", "core", "process", "card", "row", "track"),
+        *("track/(day)", "query/(s)", "event/(day)", "event/(s)"),
+        *("bytes", "bytes/(day)", "bytes/(year)"),
+    }
+)
 
 
 def totals(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
-    """Work out every total and every threshold."""
-    return {
+    """Work out every total and every threshold.
+
+    Raises
+    ------
+    UnitError
+        Where units do not fit together.
+    """
+    found = {
         **_sizes(assumed),
         **_hearing(assumed, measured),
         **_training(assumed, measured),
@@ -29,6 +46,10 @@ def totals(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         **_storage(assumed, measured),
         **_night(assumed, measured),
     }
+    for name, quantity in found.items():
+        if quantity.unit not in UNITS:
+            raise UnitError(f"{name} came out in {quantity.unit!r}: a unit cost or an assumption has a wrong unit")
+    return found
 
 
 def _sizes(assumed: Assumptions) -> dict[str, Quantity]:
@@ -86,19 +107,33 @@ def _training(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
 
 def _refresh(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     """Projecting cold tracks anew, all of them or what changed, and staging the rows."""
-    cold = _sizes(assumed)["cold"]
+    rows, cold = _sizes(assumed)["rows"], _sizes(assumed)["cold"]
+    changed = cold * assumed.changed_share
     project = measured.project / ROW / assumed.quantity("cores") * Quantity.of(1, "1/machine")
-    stage, build = measured.cost("stage.wall"), _index(assumed, measured)["index.build_next"]
+    row = measured.cost("stage.row.wall")
+    merging = measured.cost("stage.pass.wall") * Quantity.of(1, "merge") / STAGED
+    looking = measured.cost("lookup.pass.wall") * LOOKUPS / STAGED
+    build = _index(assumed, measured)["index.build_next"]
+    # Of a part of a group there is one merge all the same, which is nothing beside the others.
+    stage = row + merging * rows
+    look_up = looking * rows
     return {
         "refresh.project": measured.project / ROW * cold,
         "refresh.project_time": project * cold,
         "refresh.stage": stage * cold,
-        "refresh.time": (project + stage) * cold + build,
-        "changed.rows": cold * assumed.changed_share,
-        "changed.project": measured.project / ROW * cold * assumed.changed_share,
-        "changed.stage": stage * cold * assumed.changed_share,
-        "changed.time": (project + stage) * cold * assumed.changed_share + build,
-        "changed.index_share": build / ((project + stage) * cold * assumed.changed_share + build),
+        "refresh.rows": row * cold,
+        "refresh.passes": merging * rows * cold,
+        "refresh.lookups": look_up * cold,
+        "refresh.passes_and_lookups": (merging * rows * 2 + look_up) * cold,
+        "refresh.time": (project + stage + look_up) * cold + build,
+        "refresh.pass": measured.cost("stage.pass.wall") * rows * Quantity.of(1, "merge"),
+        "refresh.limit": row / (merging + looking),
+        "changed.rows": changed,
+        "changed.project": measured.project / ROW * changed,
+        "changed.stage": (stage + look_up) * changed,
+        "changed.time": (project + stage + look_up) * changed + build,
+        "changed.index_share": build / ((project + stage + look_up) * changed + build),
+        "lookup.pass": measured.cost("lookup.pass.wall") * rows * Quantity.of(1, "lookup"),
     }
 
 

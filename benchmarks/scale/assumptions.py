@@ -24,8 +24,7 @@ class Assumptions:
     streams: float = _assumed(
         5e9,
         "stream/day",
-        "the question that this page answers: about a third of the world's, 5.1 trillion in the year 2025 "
-        f"({YEAR_END})",
+        f"the question that this page answers: about a third of the world's, 5.1 trillion in 2025 ({YEAR_END})",
     )
     new_tracks: float = _assumed(106e3, "track/day", f"delivered to streaming services each day of 2025 ({YEAR_END})")
     warm_share: float = _assumed(
@@ -43,7 +42,7 @@ class Assumptions:
     cold_streams: float = _assumed(
         0.01,
         "",
-        "no public figure. Tracks of ten streams a year and fewer have at most 0.03 % of all (the same report), so that "
+        "no public figure. Tracks of at most ten streams a year have at most 0.03 % of all (the same report), so that "
         "this is the first day of releases, before the next training",
     )
     queries: float = _assumed(0.1, "query/stream", "no public figure: a list of ten tracks is asked for at a time")

@@ -20,6 +20,7 @@ STEPS: tuple[Callable[[Figures], Step], ...] = (
 # By what is in proportion to the number of tracks: which of them ends first is worked out.
 LIMITS = {
     "query.limit": "The exact search on cores",
+    "refresh.limit": "Staging in proportion to what changed",
     "index.limit": "The memory of a serving process",
     "fit.limit": "The memory of a process that projects",
     "bridge.limit": "The memory of the bridge",
@@ -48,8 +49,8 @@ def _head(f: Figures) -> str:
     machine = f.measured.results["unit-costs"]["machine"]
     title = f"# What {f.assume('tracks')} and {f.assume('streams')} cost"
     mark = "<!-- Written by `python -m benchmarks.scale`; changes by hand are lost, and `make check` finds them. -->"
-    text = f"""Every figure is a unit cost, measured by a command of this repository, times an assumption; both stand at the
-    end of the page. The unit costs are of one small machine ({machine["cores"]} cores,
+    text = f"""Every figure is a unit cost, measured by a command of this repository, times an assumption; both stand
+    at the end of the page. The unit costs are of one small machine ({machine["cores"]} cores,
     {machine["memory_bytes"] / 2**30:.0f} GiB of memory, no GPU, with a load average of {machine["load_average"]:.1f}
     while they were taken: above {machine["cores"]}, seconds of a clock are too many), at up to a million rows. A
     hundred million rows are a multiplication and no measurement: read totals as orders of magnitude. Where GPUs are
@@ -60,15 +61,18 @@ def _head(f: Figures) -> str:
 def _short(f: Figures) -> str:
     first = min(LIMITS, key=lambda name: f.found[name].to("row"))
     points = (
-        f"""**{LIMITS[first]} ends first**, at {f[first]}. The exact search takes {f.assume("budget")} a query at
-        {f["query.limit"]}, and {f["query.scan_cores"]} for the peak of {f["queries"]} at {f["rows"]}; on GPUs it would be at
-        least {f["gpu.cards"]}, by their bandwidth. An index that looks at part of the rows is not built.""",
-        f"""**A process that serves holds {f["index.resident"]}**, and takes {f["index.open"]} to load it. A process that
-        projects holds {f["fit.memory"]}, the catalogue of all warm tracks.""",
+        f"""**{LIMITS[first]} ends first**, at {f[first]}. For {f["rows"]} and a peak of {f["queries"]} it would take
+        {f["query.scan_cores"]}, or GPUs: at least {f["gpu.cards"]}, by their bandwidth. An index that looks at part of
+        the rows is not built."""
+        if first == "query.limit"
+        else f"**{LIMITS[first]} ends first**, at {f[first]}; the exact search on cores at {f['query.limit']}.",
+        f"""**A process that serves holds {f["index.resident"]}**, and takes {f["index.open"]} to load it. A process
+        that projects all holds {f["fit.memory"]}, the catalogue of all warm tracks.""",
         f"""**A training is served, with bridged vectors, {f["night.bridged"]} after it arrives; its refit
-        {f["night.refitted"]} after.** That is one step after the other, and without user vectors.""",
-        f"""**One committer** is busy for {f.percent("releases.committer")} of the day with releases. With feedback it is at its
-        end where {f.percent("feedback.limit_share")} of all streams are of cold tracks, and
+        {f["night.refitted"]} after.** That is one step after the other, and without user vectors. Of it,
+        {f["refresh.passes_and_lookups"]} go through keys, which grows with the square of the number of tracks.""",
+        f"""**One committer** is busy for {f.percent("releases.committer")} of the day with releases. With feedback it
+        is at its end where {f.percent("feedback.limit_share")} of all streams are of cold tracks;
         {f.percent("feedback.share")} are assumed.""",
         f"""**{f["disk.total"]} lie on disk**, of which user vectors, kept once a training, are
         {f.percent("disk.users_share")}.""",
@@ -97,8 +101,8 @@ def _sources(f: Figures) -> str:
     files = [(f"`benchmarks/results/{name}.json`", f"`{command}`") for name, command in NEEDED.items()]
     costs = f.measured.results["unit-costs"]["costs"]
     units = [(f"`{name}`", f.cost(name), str(cost["what"])) for name, cost in costs.items()]
-    text = """Of `unit-costs.json`, on made tracks. Seconds are of a clock, core seconds of processors, and each is a median
-    where it was taken more than once:"""
+    text = """Of `unit-costs.json`, on made tracks. Seconds are of a clock, core seconds of processors, and each is a
+    median where it was taken more than once:"""
     head = "## Where the unit costs come from"
     return "\n\n".join(
         [head, _table(("file", "written by"), files), _wrapped(text), _table(("name", "measured", "of what"), units)]

@@ -123,11 +123,10 @@ def shown(quantity: Quantity, digits: int = 2) -> str:
     below = [word for word, power in quantity.powers if power < 0]
     below.sort(key=lambda word: (_FIRST.index(word) if word in _FIRST else len(_FIRST), word))
     words = [_PER.get(word, word) for word in below]
-    per = (
-        f" {'an' if words[0][0] in 'aeio' else 'a'} {', '.join(words[:-1])}{' and ' * bool(words[1:])}{words[-1]}"
-        if words
-        else ""
-    )
+    per = ""
+    if words:
+        several = f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0]
+        per = f" {'an' if several[0] in 'aeio' else 'a'} {several}"
     for least, one, name in _SCALES.get(above, ()):
         if abs(quantity.value) >= least:
             return f"{rounded(quantity.value / one, digits)} {name}{per}"

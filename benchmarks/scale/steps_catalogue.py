@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.scale.quantities import rounded, shown
 from benchmarks.scale.step import DEFINED, ENCODE, INGEST, TRANSFER, UNIT, Figures, Line, Step
+from jobs.refresh import STAGE_TRACKS
 
 
 def backfill(f: Figures) -> Step:
@@ -21,9 +22,9 @@ def backfill(f: Figures) -> Step:
             f.line("write, one committer, in groups", "write_content.wall", "backfill.write"),
             Line("audio that is read", f.assume("audio_rate"), "assumed", f["backfill.read"]),
         ),
-        f"""Every track is by itself, so that this grows with the number of cores; one machine of {f.plain("cores")} takes
-        {f["backfill.machine_time"]}. With GPUs the encoder's cores go and the decoder's stay, {f["backfill.decode"]}
-        whatever encodes; how many tracks a GPU encodes was never measured. The writes take one process
+        f"""Every track is by itself, so that this grows with the number of cores; one machine of {f.plain("cores")}
+        takes {f["backfill.machine_time"]}. With GPUs the encoder's cores go and the decoder's stay:
+        {f["backfill.decode"]} whatever encodes; how many tracks a GPU encodes was never measured. The writes take one process
         {f["backfill.write"]} in all, and are not what stops it. A whole ingest costs {shown(m.ingest)} rather than the
         {shown(m.decode + m.encode)} of the two stages, with all cores taken as busy while it waits.""",
     )
@@ -77,7 +78,7 @@ def bridge(f: Figures) -> Step:
         f"{f['bridge.limit']}, warm and cold, in the memory of one machine",
         "an alignment fitted on a sample and rows carried in pieces do not exist",
         (
-            f.line("write the carried rows, one committer", "stage.wall", "refresh.stage"),
+            Line("write the carried rows, as a refresh does", "see the refresh", UNIT, f["refresh.stage"]),
             Line("vectors of the old space and of the new", "4 bytes a dimension", DEFINED, f["bridge.memory"]),
         ),
         """The rotation itself is a product of matrices and costs next to nothing; writing a row for every cold track
@@ -112,16 +113,20 @@ def refresh(f: Figures) -> Step:
         "Refresh",
         "all after a refit, else what changed",
         f"all: {f['refresh.time']}; {f['changed.rows']} that changed: {f['changed.time']}",
-        f"the index: {f.percent('changed.index_share')} of a refresh of what changed",
-        "projecting on many machines; staging and the index stay with one process",
+        f"{f['refresh.limit']}: beyond, going through all keys for each group takes longer than its rows",
+        "larger groups, as far as memory goes; projecting on many machines; merges by the keys' index do not exist",
         (
             Line("project all", shown(m.project), TRANSFER, f["refresh.project"]),
-            f.line("stage the rows of all, one committer", "stage.wall", "refresh.stage"),
+            f.line("stage the rows of all, one committer", "stage.row.wall", "refresh.rows"),
+            f.line(f"go through all keys for each {STAGE_TRACKS:,} of them", "stage.pass.wall", "refresh.passes"),
+            f.line("look their records and content up, likewise", "lookup.pass.wall", "refresh.lookups"),
             Line("project what changed", shown(m.project), TRANSFER, f["changed.project"]),
-            f.line("stage its rows", "stage.wall", "changed.stage"),
+            Line("look it up and stage it", "the three above", UNIT, f["changed.stage"]),
             f.line("the next index, after either", "build_next.wall", "index.build_next"),
         ),
-        f"""Projecting uses all of a machine's {f.plain("cores")} cores ({f["refresh.project_time"]} for all), one
-        committer stages, and one process builds the index. What is projected is in proportion to what changed. What is
-        read to find out is not: that is ids, credits and bases of all tracks; nor is the index.""",
+        f"""Projecting uses all of a machine's {f.plain("cores")} cores ({f["refresh.project_time"]} for all); one
+        committer stages, and one process builds the index. A merge that must not put an older row over a newer one goes
+        through the keys of the whole table, {f["refresh.pass"]} at this size, and so does a look-up of more than 256
+        keys: this part grows with the square of the number of tracks. What changed is cheap to project; the index is
+        {f.percent("changed.index_share")} of its refresh.""",
     )

@@ -81,7 +81,7 @@ def feedback(f: Figures) -> Step:
         f["events"],
         f"{busy}; {f['feedback.disk']} of disk",
         f"{f['feedback.limit']}, which is {f.percent('feedback.limit_share')} of all streams at peak",
-        "more events a call; gathering before sending and homes of a part of the tracks do not exist",
+        "more events of a track in a call; gathering before sending and homes of a part of the tracks do not exist",
         (
             Line("record, and project the track anew", f.cost("feedback.wall"), UNIT, busy),
             f.line("the same on cores, at peak", "feedback.cpu", "feedback.cores"),
@@ -90,8 +90,9 @@ def feedback(f: Figures) -> Step:
         f"""Of {f.assume("streams")} only those of cold tracks belong here; the others are refused, and are to be held
         back before they are sent. This is one call after the other, with
         {f.measured.what("feedback.wall")}: a track is projected once a call, so that an event costs less where a
-        call has more events on a track. The number of events of every track is held in memory, and nothing is ever
-        deleted.""",
+        call has more events on a track. A call of more than 256 tracks or events looks them up by going through all
+        keys, {f["lookup.pass"]} a look-up at this size: keep calls below that. The number of events of every track is
+        held in memory, and nothing is ever deleted.""",
     )
 
 
