@@ -335,7 +335,7 @@ def measure(folder: Path) -> dict[str, Any]:
     passes(few_there, many_there, costs)
     for batch, took in answering(folder / "scanned", scan=True)["scan"].items():
         what = (
-            f"an exact float16 scan for k = 100 of {SCANNED_TRACKS:,} rows of {DIM}, {batch} queries a call, all cores"
+            f"an exact float16 scan for k = 100 of {SCANNED_TRACKS:,} rows of {DIM}, {batch} queries a call, one thread"
         )
         per = SCANNED_TRACKS * DIM
         costs.add(f"scan.{batch}.wall", took["wall_s"] / per, "s/(query row dimension)", what)

@@ -69,14 +69,14 @@ def _hearing(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     tracks, new = assumed.quantity("tracks"), assumed.quantity("new_tracks")
     length, machine = assumed.quantity("track_length"), assumed.quantity("cores")
     work = (measured.decode + measured.encode) * length
-    commit = measured.cost("write_one.wall") * COMMITS
+    commit = measured.alone("write_one") * COMMITS
     return {
         "backfill.decode": measured.decode * length * tracks,
         "backfill.encode": measured.encode * length * tracks,
         "backfill.work": work * tracks,
         "backfill.machine_time": work * tracks / machine * Quantity.of(1, "1/machine"),
         "backfill.cores": work * tracks / assumed.quantity("backfill"),
-        "backfill.write": measured.cost("write_content.wall") * tracks,
+        "backfill.write": measured.alone("write_content") * tracks,
         "backfill.read": assumed.quantity("audio_rate") * length * tracks,
         "backfill.machine_limit": assumed.quantity("backfill") * machine / work * Quantity.of(1, "machine"),
         "releases.work": measured.ingest * length * new * Quantity.of(1, "day"),
@@ -93,8 +93,8 @@ def _training(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     vector = assumed.quantity("dim") * FLOAT32
     known = (assumed.quantity("dim") + measured.content_dim) * FLOAT32
     return {
-        "import.track_time": measured.cost("import.wall") * sizes["warm"],
-        "import.user_time": measured.cost("import.wall") * sizes["users"],
+        "import.track_time": measured.alone("import") * sizes["warm"],
+        "import.user_time": measured.alone("import") * sizes["users"],
         "import.memory": vector * (sizes["warm"] + sizes["users"]),
         "import.limit": machine / vector,
         "bridge.memory": vector * sizes["rows"] + vector * sizes["warm"],
@@ -110,9 +110,9 @@ def _refresh(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     rows, cold = _sizes(assumed)["rows"], _sizes(assumed)["cold"]
     changed = cold * assumed.changed_share
     project = measured.project / ROW / assumed.quantity("cores") * Quantity.of(1, "1/machine")
-    row = measured.cost("stage.row.wall")
-    merging = measured.cost("stage.pass.wall") * Quantity.of(1, "merge") / STAGED
-    looking = measured.cost("lookup.pass.wall") * LOOKUPS / STAGED
+    row = measured.alone("stage.row")
+    merging = measured.alone("stage.pass") * Quantity.of(1, "merge") / STAGED
+    looking = measured.alone("lookup.pass") * LOOKUPS / STAGED
     build = _index(assumed, measured)["index.build_next"]
     # Of a part of a group there is one merge all the same, which is nothing beside the others.
     stage = row + merging * rows
@@ -126,14 +126,14 @@ def _refresh(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "refresh.lookups": look_up * cold,
         "refresh.passes_and_lookups": (merging * rows * 2 + look_up) * cold,
         "refresh.time": (project + stage + look_up) * cold + build,
-        "refresh.pass": measured.cost("stage.pass.wall") * rows * Quantity.of(1, "merge"),
+        "refresh.pass": measured.alone("stage.pass") * rows * Quantity.of(1, "merge"),
         "refresh.limit": row / (merging + looking),
         "changed.rows": changed,
         "changed.project": measured.project / ROW * changed,
         "changed.stage": (stage + look_up) * changed,
         "changed.time": (project + stage + look_up) * changed + build,
         "changed.index_share": build / ((project + stage + look_up) * changed + build),
-        "lookup.pass": measured.cost("lookup.pass.wall") * rows * Quantity.of(1, "lookup"),
+        "lookup.pass": measured.alone("lookup.pass") * rows * Quantity.of(1, "lookup"),
     }
 
 
@@ -142,13 +142,13 @@ def _index(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     resident, peak = measured.cost("resident_bytes"), measured.cost("peak_bytes")
     most = larger(resident, peak)
     return {
-        "index.build": measured.cost("build.wall") * rows,
-        "index.build_next": measured.cost("build_next.wall") * rows,
+        "index.build": measured.alone("build") * rows,
+        "index.build_next": measured.alone("build_next") * rows,
         "index.file": measured.cost("bytes.index") * rows,
         "index.resident": resident * rows,
         "index.peak": most * rows,
-        "index.open": measured.cost("open.wall") * rows,
-        "index.switch": measured.cost("switch.wall") * rows,
+        "index.open": measured.alone("open") * rows,
+        "index.switch": measured.alone("switch") * rows,
         "index.beside": (resident + most) * rows,
         "index.limit": assumed.quantity("memory") * Quantity.of(1, "machine") / (resident + most),
     }
@@ -158,7 +158,7 @@ def _queries(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
     """Work out searches at the peak, on cores and on GPUs, and what carries them."""
     sizes = _sizes(assumed)
     rows, rate, dim = sizes["rows"], sizes["queries"], assumed.quantity("dim")
-    one, many = measured.cost("scan.1.wall"), measured.cost("scan.256.cpu")
+    one, many = measured.alone("scan.1"), measured.cost("scan.256.cpu")
     batch, query = assumed.quantity("gpu_batch"), Quantity.of(1, "query")
     read = FLOAT16 * dim * rows / assumed.quantity("gpu_bandwidth")
     count = FLOPS * dim * rows * batch / assumed.quantity("gpu_flops")
@@ -185,7 +185,7 @@ def _queries(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
 
 
 def _feedback(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
-    events, cost = _sizes(assumed)["events"], measured.cost("feedback.wall")
+    events, cost = _sizes(assumed)["events"], measured.alone("feedback")
     at_peak = cost * events / DAY * assumed.peak
     return {
         "feedback.committer": cost * events / DAY,

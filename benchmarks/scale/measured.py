@@ -58,6 +58,10 @@ class Measured:
         found = self.results["unit-costs"]["costs"][name]
         return Quantity.of(found["value"], found["unit"])
 
+    def alone(self, name: str) -> Quantity:
+        """Give seconds of a process with a core to itself: those on the processor, whatever else the machine did."""
+        return self.cost(f"{name}.cpu") / Quantity.of(1, "core")
+
     def what(self, name: str) -> str:
         """Say what a figure of ``unit-costs.json`` is of."""
         return str(self.results["unit-costs"]["costs"][name]["what"])

@@ -51,9 +51,10 @@ def _head(f: Figures) -> str:
     mark = "<!-- Written by `python -m benchmarks.scale`; changes by hand are lost, and `make check` finds them. -->"
     text = f"""Every figure is a unit cost, measured by a command of this repository, times an assumption; both stand
     at the end of the page. The unit costs are of one small machine ({machine["cores"]} cores,
-    {machine["memory_bytes"] / 2**30:.0f} GiB of memory, no GPU, with a load average of {machine["load_average"]:.1f}
-    while they were taken: above {machine["cores"]}, seconds of a clock are too many), at up to a million rows. A
-    hundred million rows are a multiplication and no measurement: read totals as orders of magnitude. Where GPUs are
+    {machine["memory_bytes"] / 2**30:.0f} GiB of memory, no GPU), at up to a million rows; a hundred million are a
+    multiplication and no measurement: read totals as orders of magnitude. That machine had other work to do (a load
+    average of {machine["load_average"]:.1f}), so that hours are made of seconds on a processor, as if each process had
+    a core to itself and a disk that keeps it waiting for nothing. Where GPUs are
     spoken of, it is a bound from a data sheet. **No GPU has been measured.**"""
     return f"{title}\n\n{mark}\n\n{_wrapped(text)}"
 

@@ -19,14 +19,14 @@ def backfill(f: Figures) -> Step:
         (
             Line("decode", shown(m.decode), ENCODE, f["backfill.decode"]),
             Line("encode, on cores", f"at most {shown(m.encode)}", ENCODE, f["backfill.encode"]),
-            f.line("write, one committer, in groups", "write_content.wall", "backfill.write"),
+            f.line("write, one committer, in groups", "write_content.cpu", "backfill.write"),
             Line("audio that is read", f.assume("audio_rate"), "assumed", f["backfill.read"]),
         ),
         f"""Every track is by itself, so that this grows with the number of cores; one machine of {f.plain("cores")}
         takes {f["backfill.machine_time"]}. With GPUs the encoder's cores go and the decoder's stay:
-        {f["backfill.decode"]} whatever encodes; how many tracks a GPU encodes was never measured. The writes take one process
-        {f["backfill.write"]} in all, and are not what stops it. A whole ingest costs {shown(m.ingest)} rather than the
-        {shown(m.decode + m.encode)} of the two stages, with all cores taken as busy while it waits.""",
+        {f["backfill.decode"]} whatever encodes; how many tracks a GPU encodes was never measured. The writes take one
+        process {f["backfill.write"]} in all, and are not what stops it. A whole ingest costs {shown(m.ingest)} rather
+        than the {shown(m.decode + m.encode)} of the two stages, with all cores taken as busy while it waits.""",
     )
 
 
@@ -41,10 +41,10 @@ def releases(f: Figures) -> Step:
         "shared commits, which concurrent callers get by themselves; homes of a part of the tracks do not exist",
         (
             Line("ingest: read, decode, encode, project", shown(f.measured.ingest), INGEST, f["releases.work"]),
-            Line("two commits a track, by themselves", f.cost("write_one.wall"), UNIT, committing),
+            Line("two commits a track, by themselves", f.cost("write_one.cpu"), UNIT, committing),
         ),
         f"""One committer writes for a home ([ADR 3](adr/0003-one-group-committer.md)). Were every track committed by
-        itself, it would be busy for {committing}; in groups it takes {f.cost("write_content.wall")}. The writer that
+        itself, it would be busy for {committing}; in groups it takes {f.cost("write_content.cpu")}. The writer that
         places releases holds the catalogue of all warm tracks in memory, {f["fit.memory"]}: see the refit.""",
     )
 
@@ -58,8 +58,8 @@ def imports(f: Figures) -> Step:
         f"{f['import.limit']}, tracks and users together, in the memory of one machine",
         "leaving users out; an import in pieces does not exist",
         (
-            f.line("tracks", "import.wall", "import.track_time"),
-            f.line("users", "import.wall", "import.user_time"),
+            f.line("tracks", "import.cpu", "import.track_time"),
+            f.line("users", "import.cpu", "import.user_time"),
             Line("their vectors in memory, once", "4 bytes a dimension", DEFINED, f["import.memory"]),
         ),
         f"""One process reads the files of factors whole, checks them, and writes a table of each. There are
@@ -117,12 +117,12 @@ def refresh(f: Figures) -> Step:
         "larger groups, as far as memory goes; projecting on many machines; merges by the keys' index do not exist",
         (
             Line("project all", shown(m.project), TRANSFER, f["refresh.project"]),
-            f.line("stage the rows of all, one committer", "stage.row.wall", "refresh.rows"),
-            f.line(f"go through all keys for each {STAGE_TRACKS:,} of them", "stage.pass.wall", "refresh.passes"),
-            f.line("look their records and content up, likewise", "lookup.pass.wall", "refresh.lookups"),
+            f.line("stage the rows of all, one committer", "stage.row.cpu", "refresh.rows"),
+            f.line(f"go through all keys for each {STAGE_TRACKS:,} of them", "stage.pass.cpu", "refresh.passes"),
+            f.line("look their records and content up, likewise", "lookup.pass.cpu", "refresh.lookups"),
             Line("project what changed", shown(m.project), TRANSFER, f["changed.project"]),
             Line("look it up and stage it", "the three above", UNIT, f["changed.stage"]),
-            f.line("the next index, after either", "build_next.wall", "index.build_next"),
+            f.line("the next index, after either", "build_next.cpu", "index.build_next"),
         ),
         f"""Projecting uses all of a machine's {f.plain("cores")} cores ({f["refresh.project_time"]} for all); one
         committer stages, and one process builds the index. A merge that must not put an older row over a newer one goes

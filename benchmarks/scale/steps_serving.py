@@ -15,11 +15,11 @@ def index(f: Figures) -> Step:
         f"{f['index.limit']} in the memory of one machine, while it loads one beside another",
         "homes of a part of the tracks and a merge of their answers do not exist",
         (
-            f.line("build anew, one process", "build.wall", "index.build"),
-            f.line("the next one, 1 % of its rows new", "build_next.wall", "index.build_next"),
+            f.line("build anew, one process", "build.cpu", "index.build"),
+            f.line("the next one, 1 % of its rows new", "build_next.cpu", "index.build_next"),
             f.line("files", "bytes.index", "index.file"),
-            f.line("from opening a home to the first answer", "open.wall", "index.open"),
-            f.line("a rollback in a serving process", "switch.wall", "index.switch"),
+            f.line("from opening a home to the first answer", "open.cpu", "index.open"),
+            f.line("a rollback in a serving process", "switch.cpu", "index.switch"),
             f.line("resident: vectors, ids, dates, credits", "resident_bytes", "index.resident"),
             f.line("resident at most, on the way there", "peak_bytes", "index.peak"),
         ),
@@ -39,7 +39,7 @@ def queries(f: Figures) -> Step:
         f"{f['query.limit']} on a core within {f.assume('budget')}; {f['gpu.limit']} in a GPU's memory",
         "the flat index on GPUs is there and not measured; IVF, HNSW, PQ and shards do not exist",
         (
-            f.line("a query by itself, exact, one core", "scan.1.wall", "query.scan"),
+            f.line("a query by itself, exact, one core", "scan.1.cpu", "query.scan"),
             f.line("queries in full batches, exact, at peak", "scan.256.cpu", "query.scan_cores"),
             Line(f"a pass for {f.assume('gpu_batch')} on a GPU", "bandwidth or flops", BOUND, f["gpu.pass"]),
         ),
@@ -83,13 +83,13 @@ def feedback(f: Figures) -> Step:
         f"{f['feedback.limit']}, which is {f.percent('feedback.limit_share')} of all streams at peak",
         "more events of a track in a call; gathering before sending and homes of a part of the tracks do not exist",
         (
-            Line("record, and project the track anew", f.cost("feedback.wall"), UNIT, busy),
+            Line("record, and project the track anew", f.cost("feedback.cpu"), UNIT, busy),
             f.line("the same on cores, at peak", "feedback.cpu", "feedback.cores"),
             f.line("an event on disk, kept for ever", "bytes.feedback", "feedback.disk"),
         ),
         f"""Of {f.assume("streams")} only those of cold tracks belong here; the others are refused, and are to be held
         back before they are sent. This is one call after the other, with
-        {f.measured.what("feedback.wall")}: a track is projected once a call, so that an event costs less where a
+        {f.measured.what("feedback.cpu")}: a track is projected once a call, so that an event costs less where a
         call has more events on a track. A call of more than 256 tracks or events looks them up by going through all
         keys, {f["lookup.pass"]} a look-up at this size: keep calls below that. The number of events of every track is
         held in memory, and nothing is ever deleted.""",

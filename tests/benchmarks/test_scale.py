@@ -66,9 +66,9 @@ def test_totals_are_unit_costs_times_assumptions():
     assert found["queries"].to("query/s") == pytest.approx(5e9 * 0.1 / 86400 * 2)
     cores = costs["scan.256.cpu"] * 1e8 * 128 * (5e9 * 0.1 / 86400 * 2) / 0.5
     assert found["query.scan_cores"].to("core") == pytest.approx(cores)
-    assert found["query.limit"].to("row") == pytest.approx(0.02 / (costs["scan.1.wall"] * 128))
+    assert found["query.limit"].to("row") == pytest.approx(0.02 / (costs["scan.1.cpu"] * 128))
     assert found["gpu.pass"].to("s") == pytest.approx(1e8 * 128 * 2 / 3.35e12)
-    assert found["feedback.committer_peak"].to("") == pytest.approx(costs["feedback.wall"] * 5e9 * 0.01 / 86400 * 2)
+    assert found["feedback.committer_peak"].to("") == pytest.approx(costs["feedback.cpu"] * 5e9 * 0.01 / 86400 * 2)
 
 
 def test_what_is_in_proportion_to_the_tracks_and_what_is_not():
@@ -90,8 +90,8 @@ def test_what_is_in_proportion_to_the_tracks_and_what_is_not():
 
 def test_twice_the_cost_is_half_the_limit():
     before = totals(ASSUMED, MEASURED)
-    value = MEASURED.results["unit-costs"]["costs"]["scan.1.wall"]["value"]
-    times({"query.scan": 2, "query.limit": 0.5}, before, totals(ASSUMED, with_cost("scan.1.wall", value=2 * value)))
+    value = MEASURED.results["unit-costs"]["costs"]["scan.1.cpu"]["value"]
+    times({"query.scan": 2, "query.limit": 0.5}, before, totals(ASSUMED, with_cost("scan.1.cpu", value=2 * value)))
 
 
 def test_a_limit_is_where_the_cost_reaches_it():
