@@ -82,14 +82,18 @@ def _short(f: Figures) -> str:
 
 
 def _summary(steps: list[Step]) -> str:
-    rows = [(step.title, step.often, step.costs, step.stops, step.then) for step in steps]
-    return _table(("step", "how often", "costs", "stops scaling at", "what takes over there"), rows)
+    rows = [(step.title, step.often, step.costs, step.stops, step.here or "-", step.missing or "-") for step in steps]
+    head = ("step", "how often", "costs", "stops scaling at", "what takes over, here", "what would, and is not built")
+    return _table(head, rows)
 
 
 def _section(step: Step) -> str:
     rows = [(line.what, line.unit_cost, line.source, line.total) for line in step.lines]
     table = _table(("what", "unit cost", "from", "total"), rows)
-    end = f"**Stops scaling at** {step.stops}. **What takes over:** {step.then}."
+    here = step.here or "nothing"
+    end = f"**Stops scaling at** {step.stops}. **What takes over, here:** {here}."
+    if step.missing:
+        end += f" **Not built:** {step.missing}."
     return f"## {step.title}\n\n{table}\n\n{_wrapped(step.text)}\n\n{_wrapped(end)}"
 
 

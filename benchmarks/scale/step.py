@@ -31,8 +31,10 @@ class Step:
     ----------
     title, often : str
         What, and how often it happens.
-    costs, stops, then : str
-        For the summary: the total, where it stops scaling, what takes over there.
+    costs, stops : str
+        For the summary: the total, and where it stops scaling.
+    here, missing : str
+        What takes over there: what this repository has for it, and what would have to be built; empty: nothing.
     lines : tuple of Line
     text : str
         What a reader should know beside the figures; line breaks in it mean nothing.
@@ -42,7 +44,8 @@ class Step:
     often: str
     costs: str
     stops: str
-    then: str
+    here: str
+    missing: str
     lines: tuple[Line, ...]
     text: str
 

@@ -15,7 +15,8 @@ def backfill(f: Figures) -> Step:
         "once an encoder",
         f"{f['backfill.work']}: {f['backfill.cores']} for {f.assume('backfill')}",
         f"{f['backfill.machine_limit']} on one machine in that time",
-        "decode and encode on many machines; the bandwidth of the audio's store, in the end",
+        "decode and encode on many machines, by Ray: `anacrusis backfill`",
+        "",
         (
             Line("decode", shown(m.decode), ENCODE, f["backfill.decode"]),
             Line("encode, on cores", f"at most {shown(m.encode)}", ENCODE, f["backfill.encode"]),
@@ -38,7 +39,8 @@ def releases(f: Figures) -> Step:
         "every day",
         f"{f['releases.work']}: {f['releases.cores']} all day",
         f"{f['releases.limit']} through one committer, a commit at a time",
-        "shared commits, which concurrent callers get by themselves; homes of a part of the tracks do not exist",
+        "shared commits, which concurrent callers get by themselves",
+        "homes of a part of the tracks",
         (
             Line("ingest: read, decode, encode, project", shown(f.measured.ingest), INGEST, f["releases.work"]),
             Line("two commits a track, by themselves", f.cost("write_one.cpu"), UNIT, committing),
@@ -56,7 +58,8 @@ def imports(f: Figures) -> Step:
         "every night",
         f"tracks {f['import.track_time']}, users {f['import.user_time']}; at least {f['import.memory']} of memory",
         f"{f['import.limit']}, tracks and users together, in the memory of one machine",
-        "leaving users out; an import in pieces does not exist",
+        "an import without users",
+        "an import in pieces",
         (
             f.line("tracks", "import.cpu", "import.track_time"),
             f.line("users", "import.cpu", "import.user_time"),
@@ -76,7 +79,8 @@ def bridge(f: Figures) -> Step:
         "every night",
         f"{f['refresh.stage']}; at least {f['bridge.memory']} of memory",
         f"{f['bridge.limit']}, warm and cold, in the memory of one machine",
-        "an alignment fitted on a sample and rows carried in pieces do not exist",
+        "",
+        "an alignment fitted on a sample, rows carried in pieces",
         (
             Line("write the carried rows, as a refresh does", "see the refresh", UNIT, f["refresh.stage"]),
             Line("vectors of the old space and of the new", "4 bytes a dimension", DEFINED, f["bridge.memory"]),
@@ -95,7 +99,8 @@ def refit(f: Figures) -> Step:
         "after each training",
         f"{f['fit.time']}, and {f['fit.memory']} of memory",
         f"{f['fit.limit']}, warm ones, in the memory of one machine",
-        "a fit on a sample of the artists and a catalogue read artist by artist do not exist",
+        "for a refresh of what changed: it reads the catalogues of its artists alone",
+        "a fit on a sample of the artists; a catalogue read artist by artist in ingest and full refresh",
         (
             Line("fit: as many steps for any number of tracks", f["fit.time"], TRANSFER, f["fit.time"]),
             Line("content and vector of each warm track", numbers, DEFINED, f["fit.memory"]),
@@ -114,7 +119,8 @@ def refresh(f: Figures) -> Step:
         "all after a refit, else what changed",
         f"all: {f['refresh.time']}; {f['changed.rows']} that changed: {f['changed.time']}",
         f"{f['refresh.limit']}: beyond, going through all keys for each group takes longer than its rows",
-        "larger groups, as far as memory goes; projecting on many machines; merges by the keys' index do not exist",
+        "projecting on many machines, by Ray: `anacrusis refresh --ray`; one process stages all the same",
+        "larger groups; merges and look-ups by the index of the keys",
         (
             Line("project all", shown(m.project), TRANSFER, f["refresh.project"]),
             f.line("stage the rows of all, one committer", "stage.row.cpu", "refresh.rows"),

@@ -13,7 +13,8 @@ def index(f: Figures) -> Step:
         "every publish",
         f"build {f['index.build']}; load {f['index.open']}; hold {f['index.resident']}",
         f"{f['index.limit']} in the memory of one machine, while it loads one beside another",
-        "homes of a part of the tracks and a merge of their answers do not exist",
+        "",
+        "homes of a part of the tracks, and a merge of their answers",
         (
             f.line("build anew, one process", "build.cpu", "index.build"),
             f.line("the next one, 1 % of its rows new", "build_next.cpu", "index.build_next"),
@@ -37,7 +38,8 @@ def queries(f: Figures) -> Step:
         f["queries"],
         f"exact, on cores: {f['query.scan_cores']}; on GPUs: at least {f['gpu.cards']} ({BOUND})",
         f"{f['query.limit']} on a core within {f.assume('budget')}; {f['gpu.limit']} in a GPU's memory",
-        "the flat index on GPUs is there and not measured; IVF, HNSW, PQ and shards do not exist",
+        "the flat index on a GPU, not measured",
+        "IVF, HNSW or PQ; homes of a part of the tracks",
         (
             f.line("a query by itself, exact, one core", "scan.1.cpu", "query.scan"),
             f.line("queries in full batches, exact, at peak", "scan.256.cpu", "query.scan_cores"),
@@ -60,7 +62,8 @@ def transport(f: Figures) -> Step:
         "at peak",
         f"a query a call: {f['unary.processes']}; in batches: {f['batched.cores']}",
         f"{f['unary.limit']} a process, a query a call",
-        "batches; more processes on one home, each with its own index in memory",
+        "batches; read-only replicas (`anacrusis serve --read-only`), each with an index of its own",
+        "an index in memory that processes share",
         (
             f.line("a query a call", "unary.cpu", "unary.cores"),
             f.line("256 queries a call", "batched.cpu", "batched.cores"),
@@ -81,7 +84,8 @@ def feedback(f: Figures) -> Step:
         f["events"],
         f"{busy}; {f['feedback.disk']} of disk",
         f"{f['feedback.limit']}, which is {f.percent('feedback.limit_share')} of all streams at peak",
-        "more events of a track in a call; gathering before sending and homes of a part of the tracks do not exist",
+        "calls with more events of a track",
+        "gathering events before they are sent; homes of a part of the tracks",
         (
             Line("record, and project the track anew", f.cost("feedback.cpu"), UNIT, busy),
             f.line("the same on cores, at peak", "feedback.cpu", "feedback.cores"),
@@ -104,7 +108,8 @@ def storage(f: Figures) -> Step:
         f"kept for {f.assume('kept')}",
         f"{f['disk.total']}; {f['traffic.replica']} to each replica",
         "no size of its own: it is the trainings that are kept, times their users",
-        "fewer users in a space; fewer days",
+        "an import without users; fewer days (`anacrusis maintain`)",
+        "users that trainings share",
         (
             f.line("tracks", "bytes.tracks", "disk.tracks"),
             f.line("content vectors", "bytes.content", "disk.content"),
