@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.scale.assumptions import Assumptions
 from benchmarks.scale.measured import Measured
 from benchmarks.scale.quantities import Quantity, UnitError, larger
+from jobs.backfill import LOOK_UP_TRACKS
 from jobs.refresh import STAGE_TRACKS
 
 DAY = Quantity.of(86_400, "s/day")
@@ -15,6 +16,7 @@ FLOAT32 = Quantity.of(4, "bytes/(row dimension)")
 FLOAT16 = Quantity.of(2, "bytes/(row dimension)")
 COMMITS = Quantity.of(2, "commit/track")  # what was heard, then where it was placed
 STAGED = Quantity.of(STAGE_TRACKS, "row")  # a merge, and a look-up of records and one of content before it
+PLANNED = Quantity.of(LOOK_UP_TRACKS, "row")  # of a backfill's manifest, looked up like those of a merge
 LOOKUPS = Quantity.of(2, "lookup")
 FLOPS = Quantity.of(2, "flop/(query row dimension)")  # a product and a sum
 # What a total or a threshold may be in; anything else comes from a wrong unit.
@@ -77,6 +79,7 @@ def _hearing(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "backfill.machine_time": work * tracks / machine * Quantity.of(1, "1/machine"),
         "backfill.cores": work * tracks / assumed.quantity("backfill"),
         "backfill.write": measured.alone("write_content") * tracks,
+        "backfill.look_ups": measured.alone("lookup.pass") * tracks * ROW * LOOKUPS * (tracks * ROW / PLANNED),
         "backfill.read": assumed.quantity("audio_rate") * length * tracks,
         "backfill.machine_limit": assumed.quantity("backfill") * machine / work * Quantity.of(1, "machine"),
         "releases.work": measured.ingest * length * new * Quantity.of(1, "day"),

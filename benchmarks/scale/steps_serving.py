@@ -62,7 +62,7 @@ def transport(f: Figures) -> Step:
         "at peak",
         f"a query a call: {f['unary.processes']}; in batches: {f['batched.cores']}",
         f"{f['unary.limit']} a process, a query a call",
-        "batches; read-only replicas (`anacrusis serve --read-only`), each with an index of its own",
+        "batches; more processes on one home, each with an index of its own",
         "an index in memory that processes share",
         (
             f.line("a query a call", "unary.cpu", "unary.cores"),
@@ -108,7 +108,7 @@ def storage(f: Figures) -> Step:
         f"kept for {f.assume('kept')}",
         f"{f['disk.total']}; {f['traffic.replica']} to each replica",
         "no size of its own: it is the trainings that are kept, times their users",
-        "an import without users; fewer days (`anacrusis maintain`)",
+        "an import without users",
         "users that trainings share",
         (
             f.line("tracks", "bytes.tracks", "disk.tracks"),

@@ -83,7 +83,7 @@ def test_what_is_in_proportion_to_the_tracks_and_what_is_not():
         "fit.memory",
     )
     times(dict.fromkeys(double, 2), before, after)
-    times({"refresh.rows": 2, "refresh.passes": 4, "refresh.lookups": 4}, before, after)
+    times({"refresh.rows": 2, "refresh.passes": 4, "refresh.lookups": 4, "backfill.look_ups": 4}, before, after)
     same = ("query.limit", "index.limit", "refresh.limit", "fit.time", "feedback.disk", "releases.work", "queries")
     times(dict.fromkeys(same, 1), before, after)
 
