@@ -105,6 +105,10 @@ class Home:
         """Content vectors of one encoder."""
         return self._below("content", f"{check_name(encoder_id, 'encoder_id')}.lance")
 
+    def staged(self, encoder_id: str) -> str:
+        """Content vectors of one encoder that a backfill has written and not yet taken in."""
+        return self._below("staged", f"{check_name(encoder_id, 'encoder_id')}.lance")
+
     def served(self, space_id: str, creation: str) -> str:
         """Vectors of one space that snapshots are made of.
 
@@ -122,6 +126,10 @@ class Home:
     def users(self, space_id: str, creation: str) -> str:
         """User vectors of one space."""
         return self._of_space("users", space_id, creation)
+
+    def moved(self, space_id: str, creation: str) -> str:
+        """How far one space has its tracks from where the one before had them."""
+        return self._of_space("moved", space_id, creation)
 
     def _of_space(self, kind: str, space_id: str, creation: str) -> str:
         name = f"{check_name(space_id, 'space_id')}.{check_name(creation, 'creation')}.lance"

@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.backfill import ContentBackfill
 from index.bases import Bases
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
@@ -161,6 +162,26 @@ class Store:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def backfill(self, encoder_id: str, dim: int) -> ContentBackfill:
+        """Begin, or go on, bringing content vectors that many processes write; see `ContentBackfill`."""
+        self._home.require_writable()
+        return ContentBackfill(self._home, self._content, encoder_id, dim)
+
+    def add_tracks(self, tracks: Sequence[TrackRecord]) -> int:
+        """Add tracks that are not known yet, durably, and count them; what is known of others stays as it is.
+
+        Unlike `commit` it can overwrite nothing that another process writes at the same moment. Searchers learn of it
+        as they learn of what other processes write.
+
+        Raises
+        ------
+        InvalidTrackError, ReadOnlyError, DamagedHomeError
+        """
+        self._home.require_writable()
+        for track in tracks:
+            check_track(track)
+        return self._tracks.insert(tracks_table(tracks)) if tracks else 0
 
     def _check(self, batch: WriteBatch) -> None:
         if self._closed:
@@ -428,6 +449,42 @@ class Store:
         UnknownSpaceError, InvalidInputError
         """
         return self._spaces.replace_served(space_id, rows, as_of)
+
+    def stage_served(self, space_id: str, rows: pa.Table, *, as_of: int) -> int:
+        """Merge rows that are columns already into the served table, in one commit; else as `replace_served`.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            The columns of `index.schemas.served_schema`, but for ``space_id`` and ``fresh_version``, in any order.
+        as_of : int
+            As for `replace_served`.
+
+        Returns
+        -------
+        int
+            Version of the served table.
+
+        Raises
+        ------
+        UnknownSpaceError, InvalidInputError
+        """
+        return self._spaces.stage(space_id, rows, as_of)
+
+    def note_moved(self, space_id: str, rows: pa.Table) -> None:
+        """Keep how far a training has tracks from where the one before had them, over what was kept of them before.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Columns ``track_id``, ``moved`` (float32, at least 0) and ``stamp`` (what the move changes for those who
+            lean on the track; empty where it is too small to).
+        """
+        self._spaces.note_moved(space_id, rows)
+
+    def moved(self, space_id: str) -> pa.Table:
+        """Give what `note_moved` has kept, in no order; without a row where a space was never bridged to."""
+        return self._spaces.moved(space_id)
 
     def served_vectors(
         self, space_id: str, track_ids: Sequence[str], *, snapshot: SnapshotRecord | None = None

@@ -15,8 +15,10 @@
     ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
     ├── SpaceComparisonError    spaces that cannot be compared          COMPARISON_INVALID
     ├── PublishRefusedError     a space below the limits it was given   PUBLISH_REFUSED
+    ├── BridgeError             spaces that cannot be bridged           BRIDGE_INVALID
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
+    ├── RayError                Ray cannot run a job, or lost a worker  RAY_FAILED
     └── ExtraMissingError       packages of an extra are not installed  EXTRA_MISSING
 
 The ground-floor rooms have trees of their own (`encoders.errors`, `artist_transfer.errors`,
@@ -124,6 +126,12 @@ class PublishRefusedError(JobError):
     reason = "PUBLISH_REFUSED"
 
 
+class BridgeError(JobError):
+    """Nothing can be carried from one space into another; neither has changed."""
+
+    reason = "BRIDGE_INVALID"
+
+
 class BenchmarkError(JobError):
     """A benchmark folder lacks a file, a column or an id, or contradicts itself."""
 
@@ -134,6 +142,12 @@ class EvaluationError(JobError):
     """An evaluation names a split or a method that is not there."""
 
     reason = "EVALUATION_INVALID"
+
+
+class RayError(JobError):
+    """Ray cannot be started or reached, has not what was asked for, or lost a worker for good."""
+
+    reason = "RAY_FAILED"
 
 
 class ExtraMissingError(JobError):

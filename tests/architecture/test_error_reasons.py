@@ -29,6 +29,7 @@ OURS = {
 # Files and commands that no call of the service reads or runs.
 COMMAND_LINE = {
     "BENCHMARK_INVALID",
+    "BRIDGE_INVALID",
     "COMPARISON_INVALID",
     "EVALUATION_INVALID",
     "EXTRA_MISSING",
@@ -38,6 +39,7 @@ COMMAND_LINE = {
     "MANIFEST_INVALID",
     "NOTHING_IN_COMMON",
     "PUBLISH_REFUSED",
+    "RAY_FAILED",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {
