@@ -100,6 +100,9 @@ def _training(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "import.user_time": measured.alone("import") * sizes["users"],
         "import.memory": vector * (sizes["warm"] + sizes["users"]),
         "import.limit": machine / vector,
+        "bridge.rows": measured.alone("stage.row") * sizes["cold"],
+        "bridge.time": measured.alone("stage.row") * sizes["cold"]
+        + measured.alone("stage.pass") * sizes["rows"] * Quantity.of(1, "merge"),
         "bridge.memory": vector * sizes["rows"] + vector * sizes["warm"],
         "bridge.limit": machine / vector / (1 + assumed.warm_share),
         "fit.time": measured.fit,
@@ -127,7 +130,7 @@ def _refresh(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "refresh.rows": row * cold,
         "refresh.passes": merging * rows * cold,
         "refresh.lookups": look_up * cold,
-        "refresh.passes_and_lookups": (merging * rows * 2 + look_up) * cold,
+        "refresh.passes_and_lookups": (merging * rows + look_up) * cold,
         "refresh.time": (project + stage + look_up) * cold + build,
         "refresh.pass": measured.alone("stage.pass") * rows * Quantity.of(1, "merge"),
         "refresh.limit": row / (merging + looking),
@@ -233,15 +236,10 @@ def _storage(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
 
 
 def _night(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
-    """From a training that has arrived to its refit being served, one step after the other."""
+    """Work out when a training is served, and its refit, one step after the other."""
     training, refresh, index = _training(assumed, measured), _refresh(assumed, measured), _index(assumed, measured)
-    publish = index["index.build"] + index["index.open"]
+    bridged = training["import.track_time"] + training["bridge.time"] + index["index.build"] + index["index.open"]
     return {
-        "night.bridged": training["import.track_time"] + refresh["refresh.stage"] + publish,
-        "night.refitted": training["import.track_time"]
-        + refresh["refresh.stage"]
-        + publish
-        + training["fit.time"]
-        + refresh["refresh.time"]
-        + index["index.open"],
+        "night.bridged": bridged,
+        "night.refitted": bridged + training["fit.time"] + refresh["refresh.time"] + index["index.open"],
     }

@@ -81,17 +81,18 @@ def bridge(f: Figures) -> Step:
     return Step(
         "Bridge to the new training",
         "every night",
-        f"{f['refresh.stage']}; at least {f['bridge.memory']} of memory",
+        f"{f['bridge.time']}; at least {f['bridge.memory']} of memory",
         f"{f['bridge.limit']}, warm and cold, in the memory of one machine",
         "",
         "an alignment fitted on a sample, rows carried in pieces",
         (
-            Line("write the carried rows, as a refresh does", "see the refresh", UNIT, f["refresh.stage"]),
+            f.line("carry a row for each cold track, in one merge", "stage.row.cpu", "bridge.rows"),
+            f.line("go through all keys, once", "stage.pass.cpu", "refresh.pass"),
             Line("vectors of the old space and of the new", "4 bytes a dimension", DEFINED, f["bridge.memory"]),
         ),
-        """The rotation itself is a product of matrices and costs next to nothing; writing a row for every cold track
-        of the old space is what takes time. It is what keeps cold tracks in the answers between an import and its
-        refit.""",
+        """The rotation itself is a product of matrices and costs next to nothing beside writing a row for every cold
+        track of the old space; reading them is not counted here. It is what keeps cold tracks in the answers between an
+        import and its refit.""",
     )
 
 
