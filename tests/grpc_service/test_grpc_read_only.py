@@ -84,6 +84,18 @@ def test_a_replica_refuses_what_would_change_the_home_and_says_where_to_send_it(
         replica.get_embedding("new")
 
 
+def test_a_client_asks_replicas_in_turn_and_goes_on_with_those_that_are_left(home: Path) -> None:
+    with (
+        running(Engine.open(home, read_only=True, device="cpu"), grace_s=0.0) as first,
+        running(Engine.open(home, read_only=True, device="cpu"), grace_s=0.0) as second,
+        Client(f"ipv4:{first.address},{second.address}", timeout_s=60) as client,
+    ):
+        until(lambda: bool(found(client)) and min(first.calls_begun, second.calls_begun) >= 10)
+        second.drain()
+        second.join()
+        assert all(found(client) for _ in range(20))
+
+
 def test_a_replica_says_what_it_is_and_how_often_it_looks(replica: Client, home: Path) -> None:
     status = replica.status()
     assert (status.read_only, status.poll_interval_s) == (True, 0.02)
