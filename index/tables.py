@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 ROW_VERSION = "_row_last_updated_at_version"
 """Lance's hidden column: the version of the table that wrote the row."""
 
+ROW_ID = "_rowid"
+"""Lance's hidden column: a number that stays the row's own, whatever is compacted."""
+
 # Other processes may write the same home: how often, and how long in all, a merge is tried again.
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(seconds=60)
@@ -54,6 +57,23 @@ _DELETED_SHARE = 0.5
 # part (10 ms), and every so many parts are made one again (140 ms at 300,000 rows).
 _INDEX_ROWS = 16_384
 _INDEX_PARTS = 16
+
+
+@contextmanager
+def writing(name: str, address: str) -> Iterator[None]:
+    """Turn what Lance raises at a write of a table into one sentence.
+
+    Raises
+    ------
+    DamagedHomeError, HomeUnreachableError
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreachable(address, error) or DamagedHomeError(
+            f"table {name} of the home cannot be written: check the disk's free space and "
+            "the folder's rights, and that no other process writes without pause"
+        ) from error
 
 
 def quoted(text: str) -> str:
@@ -183,16 +203,21 @@ class Table:
             writer = self._writer
             if writer.latest_version != writer.version:
                 writer = self._writer = _opened(self.address)
-            try:
+            with writing(self.name, self.address):
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise unreachable(self.address, error) or DamagedHomeError(
-                    f"table {self.name} of the home cannot be written: check the disk's free space and "
-                    "the folder's rights, and that no other process writes without pause"
-                ) from error
             self._merges += 1
             return int(writer.version), int(counts["num_inserted_rows"])
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Delete rows by Lance's hidden `ROW_ID`."""
+        if row_ids:
+            with self._write_lock, writing(self.name, self.address):
+                _opened(self.address).delete(
+                    f"{ROW_ID} IN ({', '.join(map(str, row_ids))})",
+                    conflict_retries=_CONFLICT_RETRIES,
+                    retry_timeout=_RETRY_TIMEOUT,
+                )
 
     def compact_if_due(self) -> None:
         """Merge small fragments and index their keys after a number of writes; old versions keep their own files."""
@@ -347,5 +372,7 @@ def _opened(address: str, version: int | None = None) -> Any:
 
 
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
-    fields = [pa.field(name, pa.uint64()) if name == ROW_VERSION else dataset.schema.field(name) for name in names]
+    fields = [
+        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
+    ]
     return pa.schema(fields).empty_table()
