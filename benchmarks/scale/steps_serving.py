@@ -62,7 +62,7 @@ def transport(f: Figures) -> Step:
         "at peak",
         f"a query a call: {f['unary.processes']}; in batches: {f['batched.cores']}",
         f"{f['unary.limit']} a process, a query a call",
-        "batches; more processes on one home, each with an index of its own",
+        "batches; read-only replicas (`anacrusis serve --read-only`), each with an index of its own",
         "an index in memory that processes share",
         (
             f.line("a query a call", "unary.cpu", "unary.cores"),
