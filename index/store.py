@@ -472,6 +472,7 @@ class Store:
         ------
         UnknownSpaceError, InvalidInputError
         """
+        self._home.require_writable()
         return self._spaces.stage(space_id, rows, as_of)
 
     def note_moved(self, space_id: str, rows: pa.Table) -> None:
@@ -483,6 +484,7 @@ class Store:
             Columns ``track_id``, ``moved`` (float32, at least 0) and ``stamp`` (what the move changes for those who
             lean on the track; empty where it is too small to).
         """
+        self._home.require_writable()
         self._spaces.note_moved(space_id, rows)
 
     def moved(self, space_id: str) -> pa.Table:
