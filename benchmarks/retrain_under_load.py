@@ -44,6 +44,7 @@ SWITCH_TIMEOUT_S = 60.0
 WITHDRAWABLE_SHARE = 0.2
 TRAINING = "training-"
 FIRST = f"{TRAINING}0"
+QUIET = "quiet"
 _QUERIES = ("track", "vector", "user", "tracks", "users")
 
 
@@ -62,7 +63,7 @@ class Options:
     writes_per_s : float
         Tracks sent in, and half as many withdrawals.
     quiet_s : float
-        How long it stays quiet before the first training comes.
+        How long it stays quiet before the first training comes; afterwards half as long again.
     steps : tuple of str
         What is done with each training.
     method : str
@@ -287,10 +288,10 @@ def run(folder: Path, options: Options) -> dict[str, Any]:
         client.neighbors_of_user(str(catalogue.user_ids[0]), K)
         steps.timeline.change(time.monotonic(), trainings[0].space_id)
         with SteadyLoad(server.address, clients.streams(options)) as load:
-            steps.pause("quiet", options.quiet_s)
+            steps.pause(QUIET, options.quiet_s)
             for number, training in enumerate(trainings[1:], start=2):
                 _bring(steps, training, number, options, client, folder)
-            steps.pause("quiet again", options.quiet_s / 2)
+            steps.pause(f"{QUIET} again", options.quiet_s / 2)
     with Store.open(home, create=False) as store:
         return _report(options, clients, steps, load.calls, Truth(store), catalogue)
 
@@ -326,8 +327,9 @@ def _report(
     ]
     kinds = Counter(fault.partition(":")[0] for fault in faults)
     timed = [_span(name, begun, ended, calls) for name, begun, ended in steps.spans]
+    quiet = _latencies([(begun, ended) for name, begun, ended in steps.spans if name.startswith(QUIET)], calls)
     for one in timed:
-        one["p99_ratio"] = round(one["p99_ms"] / timed[0]["p99_ms"], 2)
+        one["p99_ratio"] = round(one["p99_ms"] / quiet["p99_ms"], 2)
     spaces = Counter(reply.space_id for call in calls for reply in call.replies)
     measured = {"failed requests": sum(failures.values())}
     measured |= {f"{kind} answers": kinds[kind] for kind in ("mixed", "withdrawn", "short")}
@@ -337,6 +339,7 @@ def _report(
         "dims": list(options.dims),
         "rate_per_s": options.rate_per_s,
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[1], 1),  # of five minutes: what else the machine did
         "omp_threads": faiss.omp_get_max_threads(),
         "calls": len(calls),
         "answers": sum(len(call.replies) for call in calls),
@@ -347,7 +350,8 @@ def _report(
         "failures": dict(failures),
         "first_faults": faults[:5],
         "steps": timed,
-        "p99_ratio": max(one["p99_ratio"] for one in timed[1:]),
+        "quiet": quiet,
+        "p99_ratio": max(one["p99_ratio"] for one in timed if not one["name"].startswith(QUIET)),
         "checks": [
             {"name": name, "measured": count, "bound": 0, "holds": count == 0} for name, count in measured.items()
         ],
@@ -355,16 +359,17 @@ def _report(
 
 
 def _span(name: str, begun: float, ended: float, calls: Sequence[Call]) -> dict[str, Any]:
-    within = [call for call in calls if begun <= call.planned_s < ended]
-    latencies = [1e3 * call.latency_s for call in within if call.name in _QUERIES]
-    p50, p99 = np.percentile(latencies, [50, 99]) if latencies else (float("nan"), float("nan"))
-    return {
-        "name": name,
-        "seconds": round(ended - begun, 2),
-        "queries": len(latencies),
-        "p50_ms": round(float(p50), 2),
-        "p99_ms": round(float(p99), 2),
-    }
+    return {"name": name, "seconds": round(ended - begun, 2), **_latencies([(begun, ended)], calls)}
+
+
+def _latencies(spans: Sequence[tuple[float, float]], calls: Sequence[Call]) -> dict[str, Any]:
+    found = [
+        1e3 * call.latency_s
+        for call in calls
+        if call.name in _QUERIES and any(begun <= call.planned_s < ended for begun, ended in spans)
+    ]
+    p50, p99 = np.percentile(found, [50, 99]) if found else (float("nan"), float("nan"))
+    return {"queries": len(found), "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
 
 
 def show(result: dict[str, Any]) -> None:
