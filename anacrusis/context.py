@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,6 +90,7 @@ class Context:
         SettingsError
             When no home was named, or the file system refuses it, at once or later.
         """
+        from index import Retention
         from jobs import Engine
 
         folder = self.home_folder(home)
@@ -101,6 +102,7 @@ class Context:
                 encoder=self.settings.encoder,
                 device=self.settings.device,
                 limits=self.settings.audio,
+                retention=Retention(**asdict(self.settings.retention)),
             ) as engine,
         ):
             yield engine

@@ -34,10 +34,12 @@ from index.feedback import (
     record_basis_column,
 )
 from index.lease import Lease
+from index.retention import Retention, RetentionPlan
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
+from index.tables import TableFigures
 from index.types import (
     MAX_K,
     NO_DATE,
@@ -57,6 +59,7 @@ from index.types import (
     TrackRecord,
     WriteBatch,
 )
+from index.upkeep import Tidied, Upkeep, alerts
 from index.view import SearchView
 
 __all__ = [
@@ -86,6 +89,8 @@ __all__ = [
     "PublishKind",
     "PublishRecord",
     "PublishedMeanwhileError",
+    "Retention",
+    "RetentionPlan",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -100,13 +105,17 @@ __all__ = [
     "Store",
     "StoreClosedError",
     "StoreError",
+    "TableFigures",
+    "Tidied",
     "Tier",
     "TrackRecord",
     "UnknownSnapshotError",
     "UnknownSpaceError",
     "UnknownTrackError",
+    "Upkeep",
     "WithdrawnTrackError",
     "WriteBatch",
+    "alerts",
     "as_popularity",
     "basis_with",
     "build_snapshot",

@@ -55,6 +55,11 @@ class Home:
         """How far tracks have warmed up."""
         return str(self.root / "standings.lance")
 
+    @property
+    def encoder_ids(self) -> list[str]:
+        """Encoders that have a table of content vectors."""
+        return [name.removesuffix(".lance") for name in self.names("content") if name.endswith(".lance")]
+
     def registry(self, name: str) -> str:
         """Table of spaces, snapshots or publishes."""
         return str(self.root / "registry" / f"{name}.lance")
@@ -100,6 +105,15 @@ class Home:
     def discard(self, address: str) -> None:
         """Delete a table that nothing refers to, as far as possible."""
         shutil.rmtree(address, ignore_errors=True)
+
+    def names(self, folder: str) -> list[str]:
+        """List the names of what lies directly in a folder of the home, in order; none where it is missing."""
+        below = self.root / folder
+        return sorted(path.name for path in below.iterdir()) if below.is_dir() else []
+
+    def remove(self, folder: str) -> None:
+        """Delete a folder of the home with all below it, as far as possible; to be done again where something stays."""
+        shutil.rmtree(self.root / folder, ignore_errors=True)
 
     def check_marker(self, *, create: bool) -> bool:
         """Read the format marker.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from encoders import AudioLimits
 from index import (
     FeedbackEvent,
+    Retention,
     Searcher,
     SpaceMismatchError,
     SpaceRecord,
@@ -26,6 +28,7 @@ from jobs.catch_up import CatchUp
 from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
+from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projectors
@@ -48,12 +51,21 @@ class Engine:
     """
 
     def __init__(
-        self, home: Path, store: Store, searcher: Searcher, *, encoder: str, device: str, limits: AudioLimits
+        self,
+        home: Path,
+        store: Store,
+        searcher: Searcher,
+        *,
+        encoder: str,
+        device: str,
+        limits: AudioLimits,
+        retention: Retention,
     ) -> None:
         self.home = home
         self.store = store
         self.searcher = searcher
         self.device = device
+        self.retention = retention
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
@@ -77,6 +89,7 @@ class Engine:
         encoder: str = "musicnn-msd",
         device: str = "auto",
         limits: AudioLimits | None = None,
+        retention: Retention | None = None,
     ) -> Self:
         """Open a home folder.
 
@@ -90,6 +103,8 @@ class Engine:
         device : {"auto", "cpu", "cuda"}
         limits : AudioLimits, optional
             What audio is taken.
+        retention : index.Retention, optional
+            Which snapshots and spaces a refresh keeps when it has published; the defaults where none is given.
 
         Returns
         -------
@@ -105,7 +120,15 @@ class Engine:
         store = Store.open(home, create=create)
         try:
             searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
-            engine = cls(Path(home), store, searcher, encoder=encoder, device=device, limits=limits or AudioLimits())
+            engine = cls(
+                Path(home),
+                store,
+                searcher,
+                encoder=encoder,
+                device=device,
+                limits=limits or AudioLimits(),
+                retention=retention or Retention(),
+            )
             engine._catch_up.serve_missing()
         except BaseException:
             store.close()
@@ -367,7 +390,7 @@ class Engine:
         """
         space = self._to_refresh(space_id)
         with self._refreshing, self.store.lease("refresh") as lease:
-            return refresh_space(
+            done = refresh_space(
                 self,
                 space.space_id,
                 artist_ids,
@@ -376,6 +399,7 @@ class Engine:
                 on_progress=on_progress,
                 should_stop=should_stop,
             )
+            return replace(done, maintenance=maintain_after(self, lease, on_progress))
 
     def plan_refresh(
         self, artist_ids: Sequence[str] | None = None, *, space_id: str = "", everything: bool = False
