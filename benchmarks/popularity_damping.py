@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from index.backends import CpuFlat
+from index.codes import power_of_two_scale
 from index.damping import DampedSearch, Lengths
-from index.snapshots import power_of_two_scale
 from index.types import Float32Array, Int64Array
 
 K = 20

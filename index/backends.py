@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from index.codes import codes_of
 from index.errors import DeviceUnavailableError, InvalidQueryError
 from index.filters import unpacked
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
@@ -175,11 +175,8 @@ class CpuFlat:
         self._threads = threads
         self.count = int(index.ntotal)
         self.dim = int(index.d)
-        codes: Any = np.zeros(0, dtype=np.uint8)
-        if self.count:
-            codes = faiss.rev_swig_ptr(index.codes.data(), self.count * index.code_size)
         # A view into FAISS's memory, which lives as long as self._index: gathered rows need no second copy.
-        self._codes: npt.NDArray[np.float16] = codes.view(np.float16).reshape(self.count, self.dim)
+        self._codes = codes_of(index)
 
     def search(
         self, queries: Float32Array, k: int, alive: Bitmap | None = None, alive_count: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from index.backends import choose_device, make_backend
+from index.bases import BaseIndex
 from index.damping import Lengths
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
-from index.rows import Vocabulary, aligned_columns
+from index.rows import Columns, Vocabulary, aligned_columns
 from index.schemas import track_records
 from index.snapshots import load_base
 from index.state import Base, SearchState
@@ -159,12 +161,8 @@ class Searcher:
             return self._catch_up()
 
     def _load(self, snapshot: SnapshotRecord) -> Base:
-        artists, markets = Vocabulary(), Vocabulary()
         built = load_base(self._store, snapshot)
-        tracks, tracks_version = self._store.tracks_table()
-        columns = aligned_columns(
-            built.track_ids, built.tiers, built.confidence, built.popularity, tracks, artists, markets
-        )
+        columns, artists, markets, tracks_version = self._columns(built)
         space = self._store.space(snapshot.space_id)
         backend = make_backend(built.index, built.scale, device=self._device, threads=self._threads)
         return Base(
@@ -177,7 +175,25 @@ class Searcher:
             markets=markets,
             tracks_version=tracks_version,
             lengths=Lengths.of(backend) if space.metric is Metric.INNER_PRODUCT else None,
+            built=built,
         )
+
+    def _columns(self, built: BaseIndex) -> tuple[Columns, Vocabulary, Vocabulary, int]:
+        state = self._state
+        if state is not None and self._shows_tracks_of(state.base, built):
+            # The join with the tracks is as it was: at a million rows that is two thirds of a switch.
+            base = state.base
+            columns = replace(base.columns, tiers=built.tiers, confidence=built.confidence, popularity=built.popularity)
+            return columns, base.artists, base.markets, base.tracks_version
+        artists, markets = Vocabulary(), Vocabulary()
+        tracks, version = self._store.tracks_table()
+        rows = (built.track_ids, built.tiers, built.confidence, built.popularity)
+        return aligned_columns(*rows, tracks, artists, markets), artists, markets, version
+
+    def _shows_tracks_of(self, base: Base, built: BaseIndex) -> bool:
+        if base.built is None or base.tracks_version != self._store.versions(base.space.space_id)[1]:
+            return False
+        return bool(base.built.track_ids.equals(built.track_ids))
 
     def _adopt(self, base: Base) -> None:
         # From here on commits of this process wait until the new state is there: they must land in it.

@@ -1,42 +1,39 @@
-"""From a version of the served table to a built index on disk, and back; damaged files are built anew from Lance."""
+"""From a version of the served table to a built index, and back; damaged files are built anew from Lance.
+
+An index is patched where it can be: of the rows of the space's snapshot before, those that were not written since keep
+their codes, and only the others' vectors are read. What comes out is the file that a build from all rows writes.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
 import secrets
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import faiss
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.bases import BaseIndex
+from index.codes import Codes, codes_of, encode, index_of, patch
+from index.errors import DamagedHomeError
 from index.feedback import FOLDED
-from index.files import replace_atomically, write_atomically
+from index.index_files import UnusableIndexError, read_index, write_index
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
-from index.tables import Table
-from index.types import Float32Array, Int8Array, Int64Array, Metric, SnapshotRecord, SpaceRecord, utc_now
+from index.tables import ROW_VERSION, Table
+from index.types import Float32Array, Int8Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
 
 _log = logging.getLogger(__name__)
 
-INDEX_FORMAT = "anacrusis-index"
-INDEX_FORMAT_VERSION = 1
 FLAT_FP16 = "flat_fp16"
 """Scalar-quantised float16, searched exhaustively. The only kind of this format version."""
 
-# Elements are scaled by a power of two (which changes no digit) so that the largest lies below 2**14: below float16's
-# 65,504 with room for sums, and with 28 powers of two above its smallest normal number, 2**-14.
-_LARGEST_EXPONENT = 14
-_ADD_ROWS = 65_536
+# Rows that are looked up one by one cost about 5 times what a scan pays for each: beyond this share all are read.
+_PATCHED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class BuildProgress:
     stage : str
         "fold", "read", "write" or "done".
     done, total : int
-        Rows.
+        Rows; of "read" those whose vectors have to be read.
     """
 
     stage: str
@@ -57,60 +54,23 @@ class BuildProgress:
 
 
 @dataclass(frozen=True, eq=False)
-class BaseIndex:
-    """A built index in memory, rows in ascending order of track id.
-
-    Parameters
-    ----------
-    index : faiss.IndexScalarQuantizer
-    scale : float
-        Power of two that its vectors were multiplied by.
-    track_ids : pyarrow.Array of string, length n
-    tiers : ndarray of int8, shape (n,)
-    confidence : ndarray of float32, shape (n,)
-    popularity : ndarray of float32, shape (n, 3)
-        Listens, low and high; NaN where not known.
-    """
-
-    index: Any
-    scale: float
-    track_ids: pa.Array
-    tiers: Int8Array
-    confidence: Float32Array
-    popularity: Float32Array
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    """What ``base.json`` says of ``base.faiss``."""
-
-    kind: str
-    space_id: str
-    served_version: int
-    count: int
-    dim: int
-    metric: str
-    scale: float
-    ids_sha256: str
-    index_sha256: str
-    format: str = INDEX_FORMAT
-    version: int = INDEX_FORMAT_VERSION
-
-
-class _UnusableIndexError(Exception):
-    """The files on disk do not hold the index that they should; never leaves this file."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Rows:
     """Rows of a served table at a version, without their vectors."""
 
     track_ids: pa.Array  # ascending
     order: Int64Array  # row r of the index is row order[r] of the table
+    versions: Int64Array  # of the table that wrote row r of the index
     tiers: Int8Array
     confidence: Float32Array
     popularity: Float32Array
     ids_sha256: str
+    model_id: str  # that most rows come from
+
+    def base(self, codes: Codes, scale: float) -> BaseIndex:
+        return self.with_index(index_of(codes), scale)
+
+    def with_index(self, index: object, scale: float) -> BaseIndex:
+        return BaseIndex(index, scale, self.track_ids, self.tiers, self.confidence, self.popularity, self.ids_sha256)
 
 
 def build_snapshot(
@@ -119,7 +79,9 @@ def build_snapshot(
     """Fold a space's fresh rows in, build the index of the result, and record both as a snapshot.
 
     Nothing of it is visible to queries before `Store.publish`. Withdrawn tracks stay in the index and are masked when
-    it is searched, so that they are masked in every snapshot alike.
+    it is searched, so that they are masked in every snapshot alike. Costs in proportion to what changed since the
+    space's newest snapshot, beside a constant for each row. The built index stays in memory until a searcher of
+    `store` has taken it over, or the next one is built.
 
     Parameters
     ----------
@@ -143,7 +105,10 @@ def build_snapshot(
     served_version, fresh_version = store.space_tables.fold(space_id)
     table = store.space_tables.served(space_id)
     rows = _read_rows(table, served_version)
-    built, scale = _build(table, served_version, space, rows, lambda done: tell("read", done, len(rows.track_ids)))
+    count = len(rows.track_ids)
+    base = _patched(store, space, served_version, rows, lambda done, total: tell("read", done, total))
+    if base is None:
+        base = _build(table, served_version, space, rows, lambda done: tell("read", done, count))
     now = utc_now()
     record = SnapshotRecord(
         # Sorts by time; the random part keeps two builders of one moment apart.
@@ -152,160 +117,165 @@ def build_snapshot(
         served_version=served_version,
         fresh_version=fresh_version,
         index_kind=FLAT_FP16,
-        row_count=len(rows.track_ids),
-        model_id=_main_model(table, served_version),
+        row_count=count,
+        model_id=rows.model_id,
         created_at=now,
     )
-    tell("write", len(rows.track_ids), len(rows.track_ids))
-    _write(store.layout.index_folder(record.snapshot_id), built, scale, space, record, rows)
+    tell("write", count, count)
+    write_index(store.layout.index_folder(record.snapshot_id), base, space, record)
     store.record_snapshot(record)
-    tell("done", len(rows.track_ids), len(rows.track_ids))
+    store.bases.built(record.snapshot_id, base)
+    tell("done", count, count)
     return record
 
 
 def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
-    """Read a snapshot's index; build it anew from Lance and write it back where its files are missing or damaged.
+    """Take over a snapshot's index from the building of it, or read it; build it anew where its files are damaged.
+
+    What had to be built anew is written back.
 
     Raises
     ------
     DamagedHomeError
         The served table cannot be read.
     """
+    built = store.bases.take(snapshot.snapshot_id)
+    if built is not None:
+        return built
     space = store.space(snapshot.space_id)
     table = store.space_tables.served(snapshot.space_id)
     rows = _read_rows(table, snapshot.served_version)
-    folder = store.layout.index_folder(snapshot.snapshot_id)
     try:
-        index, scale = _read(folder, space, snapshot, rows)
-    except _UnusableIndexError as error:
+        base = _read(store, space, snapshot, rows)
+    except UnusableIndexError as error:
         _log.warning("index of snapshot %s: %s; building it anew from Lance", snapshot.snapshot_id, error)
-        index, scale = _build(table, snapshot.served_version, space, rows, lambda done: None)
+        base = _build(table, snapshot.served_version, space, rows, lambda done: None)
         try:
-            _write(folder, index, scale, space, snapshot, rows)
+            write_index(store.layout.index_folder(snapshot.snapshot_id), base, space, snapshot)
         except OSError as write_error:
             # A read-only home is served all the same; the next opening builds again.
             _log.warning("index of snapshot %s could not be written back: %s", snapshot.snapshot_id, write_error)
-    return BaseIndex(index, scale, rows.track_ids, rows.tiers, rows.confidence, rows.popularity)
+    store.bases.read(snapshot.snapshot_id, base)
+    return base
+
+
+def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> BaseIndex:
+    folder = store.layout.index_folder(snapshot.snapshot_id)
+    index, scale = read_index(folder, space, snapshot, rows.ids_sha256, len(rows.track_ids))
+    return rows.with_index(index, scale)
 
 
 def _read_rows(table: Table, version: int) -> _Rows:
-    found = table.read(columns=["track_id", "tier", "confidence", *POPULARITY], version=version).combine_chunks()
+    columns = ["track_id", "tier", "confidence", *POPULARITY, "model_id", ROW_VERSION]
+    found = table.read(columns=columns, version=version)
+    ids = _whole(found["track_id"])
     # By bytes of UTF-8, which is by code point, which is how Python compares strings.
-    order = pc.sort_indices(found["track_id"])
-    found = found.take(order)
-    ids = found["track_id"].combine_chunks()
-    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    order = pc.array_sort_indices(ids)
+    ids = ids.take(order)
+    rows = np.asarray(order.to_numpy(), dtype=np.int64)
     return _Rows(
         track_ids=ids,
-        order=order.to_numpy().astype(np.int64),
-        tiers=np.asarray(found["tier"].to_numpy(), dtype=np.int8),
-        confidence=np.asarray(found["confidence"].to_numpy(), dtype=np.float32),
-        popularity=column_popularity(found),
-        # Ids hold no control characters, so a line each is unambiguous.
-        ids_sha256=hashlib.sha256("\n".join(ids.to_pylist()).encode()).hexdigest(),
+        order=rows,
+        versions=np.asarray(found[ROW_VERSION].to_numpy(), dtype=np.int64)[rows],
+        tiers=np.asarray(found["tier"].to_numpy(), dtype=np.int8)[rows],
+        confidence=np.asarray(found["confidence"].to_numpy(), dtype=np.float32)[rows],
+        popularity=column_popularity(found)[rows],
+        ids_sha256=_ids_sha256(ids),
+        model_id=_main_model(found["model_id"]),
     )
 
 
-def _main_model(table: Table, version: int) -> str:
-    column = table.read(columns=["model_id"], version=version)["model_id"].to_pylist()
-    counts = Counter(model_id.removesuffix(FOLDED) for model_id in column)
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _ids_sha256(ids: pa.Array) -> str:
+    # Ids hold no control characters, so a line each is unambiguous.
+    digest, last = hashlib.sha256(), len(ids) - 1
+    for start in range(0, len(ids), _HASHED_ROWS):
+        some = ids.slice(start, _HASHED_ROWS)
+        lines = pa.LargeListArray.from_arrays(pa.array([0, len(some)], pa.int64()), some)
+        digest.update(pc.binary_join(lines, "\n")[0].as_buffer())
+        if start + len(some) <= last:
+            digest.update(b"\n")
+    return digest.hexdigest()
+
+
+# Joined ids of so many rows stay far below the 2 GiB that one string of Arrow may hold.
+_HASHED_ROWS = 1 << 20
+
+
+def _main_model(model_ids: pa.ChunkedArray) -> str:
+    counts: Counter[str] = Counter()
+    for found in pc.value_counts(model_ids.combine_chunks()).to_pylist():
+        counts[(found["values"] or "").removesuffix(FOLDED)] += found["counts"]
     counts.pop("", None)
     return max(sorted(counts), key=lambda model: counts[model], default="")
 
 
-def unit(vectors: Float32Array) -> Float32Array:
-    """Scale rows to length 1; computed in float64, as squares of large or small float32 values leave their range."""
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    return (wide / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+def _build(table: Table, version: int, space: SpaceRecord, rows: _Rows, on_rows: Callable[[int], None]) -> BaseIndex:
+    def batches() -> Iterator[Float32Array]:
+        done = 0
+        for batch in table.batches(["vector"], version=version):
+            vectors = column_vectors(batch["vector"])
+            yield vectors
+            done += len(vectors)
+            on_rows(done)
+
+    place = np.empty(len(rows.order), dtype=np.int64)
+    place[rows.order] = np.arange(len(place))
+    return rows.base(*encode(batches, place, space.dim, space.metric))
 
 
-def power_of_two_scale(largest: float) -> float:
-    """Give the power of two that brings the largest absolute value into (2**13, 2**14]."""
-    if largest <= 0.0:
-        return 1.0
-    return 2.0 ** max(min(_LARGEST_EXPONENT - math.ceil(math.log2(largest)), 100), -100)
+def _patched(
+    store: Store, space: SpaceRecord, version: int, rows: _Rows, on_rows: Callable[[int, int], None]
+) -> BaseIndex | None:
+    """Patch the newest snapshot's index whose files are in order; None where that cannot give what a build gives."""
+    for snapshot in reversed(store.snapshots(space.space_id)):
+        if snapshot.row_count == 0 or snapshot.served_version > version:
+            continue
+        changed = np.flatnonzero(rows.versions > snapshot.served_version)
+        if len(changed) > _PATCHED_SHARE * len(rows.versions):
+            return None  # and more of it since older snapshots
+        before = _known(store, space, snapshot)
+        if before is not None:
+            return _patch(store.space_tables.served(space.space_id), version, space, rows, before, changed, on_rows)
+    return None
 
 
-def _build(
-    table: Table, version: int, space: SpaceRecord, rows: _Rows, on_rows: Callable[[int], None]
-) -> tuple[Any, float]:
-    n = len(rows.track_ids)
-    if space.metric is Metric.COSINE:
-        largest = 1.0
+def _known(store: Store, space: SpaceRecord, snapshot: SnapshotRecord) -> BaseIndex | None:
+    held = store.bases.find(snapshot.snapshot_id)
+    if held is not None:
+        return held
+    try:
+        rows = _read_rows(store.space_tables.served(space.space_id), snapshot.served_version)
+        return _read(store, space, snapshot, rows)
+    except (UnusableIndexError, DamagedHomeError) as error:
+        _log.info("index of snapshot %s is not patched: %s", snapshot.snapshot_id, error)
+        return None
+
+
+def _patch(
+    table: Table,
+    version: int,
+    space: SpaceRecord,
+    rows: _Rows,
+    before: BaseIndex,
+    changed: Int64Array,
+    on_rows: Callable[[int, int], None],
+) -> BaseIndex | None:
+    if rows.track_ids.equals(before.track_ids):
+        kept = np.arange(len(rows.order))
     else:
-        batches = table.batches(["vector"], version=version)
-        largest = max((float(np.abs(column_vectors(b["vector"])).max(initial=0.0)) for b in batches), default=0.0)
-    scale = power_of_two_scale(largest)
-    place = np.empty(n, dtype=np.int64)
-    place[rows.order] = np.arange(n)
-    halves: npt.NDArray[np.float16] = np.empty((n, space.dim), dtype=np.float16)
-    start = 0
-    for batch in table.batches(["vector"], version=version):
-        vectors = column_vectors(batch["vector"])
-        if space.metric is Metric.COSINE:
-            vectors = unit(vectors)
-        halves[place[start : start + len(vectors)]] = vectors * np.float32(scale)
-        start += len(vectors)
-        on_rows(start)
-    index = faiss.IndexScalarQuantizer(space.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    for first in range(0, n, _ADD_ROWS):
-        index.add(halves[first : first + _ADD_ROWS].astype(np.float32))
-    return index, scale
-
-
-def _write(folder: Path, index: Any, scale: float, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> None:
-    digest = ""
-
-    def write(path: Path) -> None:
-        nonlocal digest
-        faiss.write_index(index, str(path))
-        digest = _digest(path)
-
-    replace_atomically(folder / "base.faiss", write)
-    manifest = _Manifest(
-        kind=snapshot.index_kind,
-        space_id=space.space_id,
-        served_version=snapshot.served_version,
-        count=len(rows.track_ids),
-        dim=space.dim,
-        metric=space.metric.value,
-        scale=scale,
-        ids_sha256=rows.ids_sha256,
-        index_sha256=digest,
-    )
-    write_atomically(folder / "base.json", json.dumps(asdict(manifest), indent=1).encode())
-
-
-def _read(folder: Path, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> tuple[Any, float]:
-    try:
-        found = _Manifest(**json.loads((folder / "base.json").read_text(encoding="utf-8")))
-        digest = _digest(folder / "base.faiss")
-    except (OSError, ValueError, TypeError) as error:
-        raise _UnusableIndexError(f"its files cannot be read ({type(error).__name__})") from error
-    expected = _Manifest(
-        kind=snapshot.index_kind,
-        space_id=space.space_id,
-        served_version=snapshot.served_version,
-        count=len(rows.track_ids),
-        dim=space.dim,
-        metric=space.metric.value,
-        scale=found.scale,
-        ids_sha256=rows.ids_sha256,
-        index_sha256=digest,
-    )
-    for name, value in asdict(expected).items():
-        if getattr(found, name) != value:
-            raise _UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
-    try:
-        index = faiss.read_index(str(folder / "base.faiss"))
-    except RuntimeError as error:
-        raise _UnusableIndexError("FAISS cannot read it") from error
-    if index.ntotal != expected.count or index.d != expected.dim:
-        raise _UnusableIndexError(f"it holds {index.ntotal} vectors of {index.d} where {expected.count} were expected")
-    return index, float(found.scale)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = pc.index_in(rows.track_ids, value_set=before.track_ids)
+        kept = np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+    kept[changed] = -1
+    if np.count_nonzero(kept < 0) != len(changed):
+        _log.warning("an index lacks rows that were there when it was built: the next one is built from all rows")
+        return None
+    on_rows(0, len(changed))
+    vectors = column_vectors(table.take(rows.order[changed], ["vector"], version=version)["vector"])
+    codes = patch(codes_of(before.index), before.scale, kept, vectors, space.metric)
+    on_rows(len(changed), len(changed))
+    return rows.base(codes, before.scale) if codes is not None else None

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from index.backends import Backend
+from index.bases import BaseIndex
+from index.codes import unit
 from index.damping import Lengths
 from index.filters import CompiledFilters, packed
 from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted
 from index.schemas import popularity_row
-from index.snapshots import unit
 from index.types import (
     Bitmap,
     BoolArray,
@@ -37,6 +38,8 @@ class Base:
         Version of the tracks table that `columns` was joined with.
     lengths : Lengths or None
         Of the backend's vectors; None in a cosine space, where all are of length 1.
+    built : BaseIndex, optional
+        What the backend searches: the next snapshot's index is patched from it, its columns are taken from this base.
     """
 
     space: SpaceRecord
@@ -48,6 +51,7 @@ class Base:
     markets: Vocabulary
     tracks_version: int
     lengths: Lengths | None
+    built: BaseIndex | None = None
 
 
 @dataclass(frozen=True)

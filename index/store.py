@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.bases import Bases
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
 from index.errors import StoreClosedError
@@ -59,6 +60,7 @@ class Store:
         self._feedback = FeedbackTables(home)
         self._committer = GroupCommitter(self._write_group, tidy=self._tidy)
         self._listeners: list[Callable[[Committed], None]] = []
+        self._bases = Bases()
         self._closed = False
 
     @classmethod
@@ -554,3 +556,8 @@ class Store:
     def space_tables(self) -> SpaceTables:
         """The tables of the spaces, for building snapshots."""
         return self._spaces
+
+    @property
+    def bases(self) -> Bases:
+        """Built indexes that this store's users have in memory."""
+        return self._bases

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
+from index.types import Int64Array
 from index.validation import is_id
 
 T = TypeVar("T")
@@ -314,6 +315,18 @@ class Table:
             return dataset.take(rows, columns=names)
         taken = dataset.take(rows, columns=[name for name in names if name != ROW_VERSION])
         return taken.append_column(ROW_VERSION, found[ROW_VERSION].take(rows)).select(names)
+
+    def take(self, rows: Int64Array, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
+        """Read some rows by their places in the table's order at a version.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            In any order, which is that of the answer.
+        """
+        dataset = self.at(version)
+        with self._reading():
+            return dataset.take(rows, columns=list(columns)) if len(rows) else _empty(dataset, list(columns))
 
     def batches(self, columns: Sequence[str], *, version: int | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the columns of all rows at a version, in the table's order."""

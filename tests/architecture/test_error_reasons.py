@@ -58,7 +58,7 @@ WITHOUT_REASON = {
     "ClientError",  # carries what the server said, as an argument
     "DecodingStoppedError",
     "SettingsError",  # the command line prints it and exits with 2
-    "_UnusableIndexError",
+    "UnusableIndexError",
 }
 
 

@@ -19,11 +19,11 @@ from index import (
 )
 from index.answers import Request, answer
 from index.backends import CpuFlat
+from index.codes import unit
 from index.damping import Lengths
 from index.filters import CompiledFilters
 from index.rows import Vocabulary, aligned_columns
 from index.schemas import tracks_table
-from index.snapshots import unit
 from index.state import Base, SearchState
 
 DIM = 4

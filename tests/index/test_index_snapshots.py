@@ -24,7 +24,7 @@ from index import (
     WriteBatch,
     build_snapshot,
 )
-from index.snapshots import power_of_two_scale
+from index.codes import power_of_two_scale
 
 ONES = np.ones((1, 8), dtype=np.float32)
 

@@ -1,0 +1,75 @@
+"""Built indexes in memory, and which of them a process can use again instead of reading files."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from index.types import Float32Array, Int8Array
+
+
+@dataclass(frozen=True, eq=False)
+class BaseIndex:
+    """A built index in memory, rows in ascending order of track id.
+
+    Parameters
+    ----------
+    index : faiss.IndexScalarQuantizer
+    scale : float
+        Power of two that its vectors were multiplied by.
+    track_ids : pyarrow.Array of string, length n
+    tiers : ndarray of int8, shape (n,)
+    confidence : ndarray of float32, shape (n,)
+    popularity : ndarray of float32, shape (n, 3)
+        Listens, low and high; NaN where not known.
+    ids_sha256 : str
+        Hash of the ids.
+    """
+
+    index: Any
+    scale: float
+    track_ids: pa.Array
+    tiers: Int8Array
+    confidence: Float32Array
+    popularity: Float32Array
+    ids_sha256: str
+
+
+class Bases:
+    """The built indexes of one process and home. Safe to use from many threads.
+
+    Keeps at most one alive by itself: the one that was built last, until it is taken.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakValueDictionary[str, BaseIndex] = weakref.WeakValueDictionary()
+        self._built: tuple[str, BaseIndex] | None = None
+
+    def built(self, snapshot_id: str, base: BaseIndex) -> None:
+        """Keep what was just built for whoever serves it; what was kept before is let go."""
+        with self._lock:
+            self._known[snapshot_id] = base
+            self._built = snapshot_id, base
+
+    def take(self, snapshot_id: str) -> BaseIndex | None:
+        """Hand over what `built` keeps; None where that is another snapshot."""
+        with self._lock:
+            if self._built is None or self._built[0] != snapshot_id:
+                return None
+            base, self._built = self._built[1], None
+            return base
+
+    def read(self, snapshot_id: str, base: BaseIndex) -> None:
+        """Remember an index that was read, for as long as somebody uses it."""
+        with self._lock:
+            self._known[snapshot_id] = base
+
+    def find(self, snapshot_id: str) -> BaseIndex | None:
+        """Give an index that somebody uses, or that `built` keeps."""
+        with self._lock:
+            return self._known.get(snapshot_id)

@@ -1,0 +1,118 @@
+"""The files of a built index: the FAISS index, and what it was built from, by which files of another one are told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from index.bases import BaseIndex
+from index.files import replace_atomically, write_atomically
+from index.types import SnapshotRecord, SpaceRecord
+
+INDEX_FORMAT = "anacrusis-index"
+INDEX_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What ``base.json`` says of ``base.faiss``."""
+
+    kind: str
+    space_id: str
+    served_version: int
+    count: int
+    dim: int
+    metric: str
+    scale: float
+    ids_sha256: str
+    index_sha256: str
+    format: str = INDEX_FORMAT
+    version: int = INDEX_FORMAT_VERSION
+
+
+class UnusableIndexError(Exception):
+    """The files on disk do not hold the index that they should; never leaves this room: it is built anew."""
+
+
+def write_index(folder: Path, base: BaseIndex, space: SpaceRecord, snapshot: SnapshotRecord) -> None:
+    """Write the files of a snapshot's index, the manifest last.
+
+    Raises
+    ------
+    OSError
+    """
+    digest = ""
+
+    def write(path: Path) -> None:
+        nonlocal digest
+        faiss.write_index(base.index, str(path))
+        digest = _digest(path)
+
+    replace_atomically(folder / "base.faiss", write)
+    manifest = _manifest(space, snapshot, base.ids_sha256, len(base.track_ids), base.scale, digest)
+    write_atomically(folder / "base.json", json.dumps(asdict(manifest), indent=1).encode())
+
+
+def read_index(
+    folder: Path, space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int
+) -> tuple[Any, float]:
+    """Read a snapshot's index.
+
+    Parameters
+    ----------
+    ids_sha256 : str
+        Hash of the ids that its rows have to stand for.
+    count : int
+        How many those are.
+
+    Returns
+    -------
+    (index, scale) : faiss.IndexScalarQuantizer and float
+
+    Raises
+    ------
+    UnusableIndexError
+        A file is missing or damaged, or belongs to another index.
+    """
+    try:
+        found = _Manifest(**json.loads((folder / "base.json").read_text(encoding="utf-8")))
+        digest = _digest(folder / "base.faiss")
+    except (OSError, ValueError, TypeError) as error:
+        raise UnusableIndexError(f"its files cannot be read ({type(error).__name__})") from error
+    expected = _manifest(space, snapshot, ids_sha256, count, found.scale, digest)
+    for name, value in asdict(expected).items():
+        if getattr(found, name) != value:
+            raise UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
+    try:
+        index = faiss.read_index(str(folder / "base.faiss"))
+    except RuntimeError as error:
+        raise UnusableIndexError("FAISS cannot read it") from error
+    if index.ntotal != expected.count or index.d != expected.dim:
+        raise UnusableIndexError(f"it holds {index.ntotal} vectors of {index.d} where {expected.count} were expected")
+    return index, float(found.scale)
+
+
+def _manifest(
+    space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int, scale: float, index_sha256: str
+) -> _Manifest:
+    return _Manifest(
+        kind=snapshot.index_kind,
+        space_id=space.space_id,
+        served_version=snapshot.served_version,
+        count=count,
+        dim=space.dim,
+        metric=space.metric.value,
+        scale=scale,
+        ids_sha256=ids_sha256,
+        index_sha256=index_sha256,
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
