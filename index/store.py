@@ -331,6 +331,30 @@ class Store:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
 
+    def snapshot_columns(
+        self,
+        snapshot: SnapshotRecord,
+        columns: Sequence[str],
+        *,
+        since: SnapshotRecord | None = None,
+        track_ids: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Give some columns of the rows of a snapshot, in no order.
+
+        Parameters
+        ----------
+        since : SnapshotRecord, optional
+            An earlier snapshot of the same space: only rows that were written after it.
+        track_ids : sequence of str, optional
+            Only these; unknown ones are left out.
+        """
+        return self._spaces.served(snapshot.space_id).read(
+            columns=columns,
+            keys=track_ids,
+            since=since.served_version if since is not None else None,
+            version=snapshot.served_version,
+        )
+
     def collaborative_rows(self, space_id: str, track_ids: Sequence[str] | None = None) -> ServedRows:
         """Give the rows that a training brought, without provenance: columns track_id, tier, vector and popularity.
 
