@@ -43,7 +43,11 @@ app = typer.Typer(
 def configure(
     context: typer.Context,
     home: Annotated[
-        Path | None, typer.Option(help="Home folder of tables, models and indexes (or ANACRUSIS_HOME).")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Home folder of tables, models and indexes, or s3://BUCKET/PREFIX (or ANACRUSIS_HOME).",
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML configuration file (or ANACRUSIS_CONFIG).")] = None,
 ) -> None:

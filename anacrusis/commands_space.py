@@ -254,7 +254,7 @@ def train(
         "encoder_id": model.encoder_id,
         "metrics": dict(model.metrics),
         "interactions": None if done.interactions is None else done.interactions.as_dict(),
-        "folder": str(done.folder),
+        "folder": done.folder,
         "seconds": done.seconds,
     }
     if not report(json_to, result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +24,12 @@ EXIT_USAGE = 2
 EXIT_IN_PART = 3
 
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Home folder; here or before the command (or ANACRUSIS_HOME).")
+    str | None,
+    typer.Option(
+        "--home",
+        metavar="FOLDER",
+        help="Home folder, or s3://BUCKET/PREFIX; here or before the command (or ANACRUSIS_HOME).",
+    ),
 ]
 Json = Annotated[
     Path | None,
@@ -39,24 +45,24 @@ class Context:
     ----------
     settings : Settings
         Configuration file and environment.
-    home : Path or None
+    home : str or None
         The home folder, if one was named.
     """
 
     settings: Settings
-    home: Path | None
+    home: str | None
 
-    def home_folder(self, given: Path | None) -> Path:
+    def home_folder(self, given: str | None) -> str:
         """Return the home folder a command works on.
 
         Parameters
         ----------
-        given : Path or None
+        given : str or None
             The command's own ``--home``.
 
         Returns
         -------
-        Path
+        str
             That one, else the one before the command, else the environment's.
 
         Raises
@@ -70,12 +76,12 @@ class Context:
         return home
 
     @contextmanager
-    def open_engine(self, home: Path | None, *, create: bool = False) -> Iterator[Engine]:
+    def open_engine(self, home: str | Path | None, *, create: bool = False) -> Iterator[Engine]:
         """Open the home folder for work.
 
         Parameters
         ----------
-        home : Path or None
+        home : str, Path or None
             The command's own ``--home``.
         create : bool
             Whether a folder that does not exist becomes a new home.
@@ -90,12 +96,13 @@ class Context:
         SettingsError
             When no home was named, or the file system refuses it, at once or later.
         """
-        from index import Retention
+        from index import Retention, is_object_store
         from jobs import Engine
 
-        folder = self.home_folder(home)
+        folder = self.home_folder(str(home) if home is not None else None)
         with (
-            blaming(folder),
+            # What the file system refuses to an object store's home is the cache, or the folder for temporary files.
+            blaming(self.settings.cache or Path(tempfile.gettempdir()) if is_object_store(folder) else Path(folder)),
             Engine.open(
                 folder,
                 create=create,
@@ -103,6 +110,7 @@ class Context:
                 device=self.settings.device,
                 limits=self.settings.audio,
                 retention=Retention(**asdict(self.settings.retention)),
+                cache=self.settings.cache,
             ) as engine,
         ):
             yield engine

@@ -62,8 +62,10 @@ class Settings(BaseSettings):
 
     Attributes
     ----------
-    home : Path or None
-        The home folder of tables, models and indexes.
+    home : str or None
+        The home folder of tables, models and indexes: a local one, or ``s3://BUCKET/PREFIX``.
+    cache : Path or None
+        Where copies of an object store's indexes are kept between runs; None: in a temporary folder.
     encoder : str
         ``musicnn-msd``, ``musicnn-mtt`` or ``transformers:FOLDER``.
     device : {"auto", "cpu", "cuda"}
@@ -86,7 +88,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    home: Path | None = None
+    home: str | None = None
+    cache: Path | None = None
     encoder: str = "musicnn-msd"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -188,8 +188,10 @@ RULES: dict[str, _Rule] = {
     "NO_ROLLBACK": _unmet("snapshot"),
     "HOME_DAMAGED": _unmet("home"),
     "HOME_NOT_FOUND": _unmet("home"),
+    "READ_ONLY": _unmet("home"),
     # Trying again helps.
     "NO_SNAPSHOT": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
+    "HOME_UNREACHABLE": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "DRAINING": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "STORE_CLOSED": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "QUEUE_FULL": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=0.1),
@@ -208,7 +210,7 @@ too: what a caller sends was checked before, so that these are mistakes of ours.
 
 # Their sentences name files of the server; the caller gets this one, the log gets theirs.
 _HOME_SENTENCE = "The service's home folder cannot be read; ask whoever runs it to look into its log."
-_HIDDEN_SENTENCES = {"HOME_DAMAGED": _HOME_SENTENCE, "HOME_NOT_FOUND": _HOME_SENTENCE}
+_HIDDEN_SENTENCES = dict.fromkeys(("HOME_DAMAGED", "HOME_NOT_FOUND", "HOME_UNREACHABLE"), _HOME_SENTENCE)
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:

@@ -4,6 +4,7 @@ from index.backends import gpu_count
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
+    HomeUnreachableError,
     InvalidIdError,
     InvalidInputError,
     InvalidQueryError,
@@ -14,6 +15,7 @@ from index.errors import (
     NoRollbackError,
     NoSnapshotError,
     PublishedMeanwhileError,
+    ReadOnlyError,
     SpaceExistsError,
     SpaceMismatchError,
     StoreClosedError,
@@ -33,7 +35,9 @@ from index.feedback import (
     record_basis,
     record_basis_column,
 )
+from index.layout import Home
 from index.lease import Lease
+from index.object_store import is_object_store
 from index.retention import Retention, RetentionPlan
 from index.schemas import ServedRows, as_popularity
 from index.searcher import Searcher
@@ -74,6 +78,8 @@ __all__ = [
     "FeedbackEvent",
     "Filters",
     "Hits",
+    "Home",
+    "HomeUnreachableError",
     "InvalidIdError",
     "InvalidInputError",
     "InvalidQueryError",
@@ -89,6 +95,7 @@ __all__ = [
     "PublishKind",
     "PublishRecord",
     "PublishedMeanwhileError",
+    "ReadOnlyError",
     "Retention",
     "RetentionPlan",
     "SearchResult",
@@ -121,6 +128,7 @@ __all__ = [
     "build_snapshot",
     "check_event",
     "gpu_count",
+    "is_object_store",
     "record_basis",
     "record_basis_column",
 ]

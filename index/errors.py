@@ -21,6 +21,8 @@
     ├── LeaseLostError              LEASE_LOST
     ├── DeviceUnavailableError      DEVICE_UNAVAILABLE
     ├── StoreClosedError            STORE_CLOSED
+    ├── ReadOnlyError               READ_ONLY
+    ├── HomeUnreachableError        HOME_UNREACHABLE
     └── DamagedHomeError            HOME_DAMAGED, HOME_NOT_FOUND
 
 ``str(error)`` is one sentence that names the thing and the remedy; ``error.reason`` is stable and upper case;
@@ -197,6 +199,18 @@ class StoreClosedError(StoreError):
     """The store was used after `close`."""
 
     default_reason = "STORE_CLOSED"
+
+
+class ReadOnlyError(StoreError):
+    """The home was opened for reading only, and something would have written to it."""
+
+    default_reason = "READ_ONLY"
+
+
+class HomeUnreachableError(StoreError):
+    """The object store that holds the home does not answer, does not know the bucket, or refuses the credentials."""
+
+    default_reason = "HOME_UNREACHABLE"
 
 
 class DamagedHomeError(StoreError):

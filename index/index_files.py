@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import faiss
 
 from index.bases import BaseIndex
-from index.files import replace_atomically, write_atomically
+from index.files import HomeFiles, digest
 from index.types import SnapshotRecord, SpaceRecord
 
 INDEX_FORMAT = "anacrusis-index"
@@ -39,27 +38,27 @@ class UnusableIndexError(Exception):
     """The files on disk do not hold the index that they should; never leaves this room: it is built anew."""
 
 
-def write_index(folder: Path, base: BaseIndex, space: SpaceRecord, snapshot: SnapshotRecord) -> None:
+def write_index(files: HomeFiles, folder: str, base: BaseIndex, space: SpaceRecord, snapshot: SnapshotRecord) -> None:
     """Write the files of a snapshot's index, the manifest last.
 
     Raises
     ------
-    OSError
+    OSError, HomeUnreachableError
     """
-    digest = ""
+    sha256 = ""
 
     def write(path: Path) -> None:
-        nonlocal digest
+        nonlocal sha256
         faiss.write_index(base.index, str(path))
-        digest = _digest(path)
+        sha256 = digest(path)
 
-    replace_atomically(folder / "base.faiss", write)
-    manifest = _manifest(space, snapshot, base.ids_sha256, len(base.track_ids), base.scale, digest)
-    write_atomically(folder / "base.json", json.dumps(asdict(manifest), indent=1).encode())
+    files.fill(f"{folder}/base.faiss", write)
+    manifest = _manifest(space, snapshot, base.ids_sha256, len(base.track_ids), base.scale, sha256)
+    files.write(f"{folder}/base.json", json.dumps(asdict(manifest), indent=1).encode())
 
 
 def read_index(
-    folder: Path, space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int
+    files: HomeFiles, folder: str, space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int
 ) -> tuple[Any, float]:
     """Read a snapshot's index.
 
@@ -78,18 +77,19 @@ def read_index(
     ------
     UnusableIndexError
         A file is missing or damaged, or belongs to another index.
+    HomeUnreachableError
     """
     try:
-        found = _Manifest(**json.loads((folder / "base.json").read_text(encoding="utf-8")))
-        digest = _digest(folder / "base.faiss")
+        found = _Manifest(**json.loads(files.read(f"{folder}/base.json")))
+        path = files.checked(f"{folder}/base.faiss", found.index_sha256)
     except (OSError, ValueError, TypeError) as error:
         raise UnusableIndexError(f"its files cannot be read ({type(error).__name__})") from error
-    expected = _manifest(space, snapshot, ids_sha256, count, found.scale, digest)
+    expected = _manifest(space, snapshot, ids_sha256, count, found.scale, found.index_sha256)
     for name, value in asdict(expected).items():
         if getattr(found, name) != value:
             raise UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
     try:
-        index = faiss.read_index(str(folder / "base.faiss"))
+        index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise UnusableIndexError("FAISS cannot read it") from error
     if index.ntotal != expected.count or index.d != expected.dim:
@@ -111,8 +111,3 @@ def _manifest(
         ids_sha256=ids_sha256,
         index_sha256=index_sha256,
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,17 +1,17 @@
 """Where things lie in a home folder, and the marker that makes a folder a home.
 
-Only this file and `files.py` know that a home is a local folder: an object store means another `Home`, not another
-room.
+A home lies in a local folder or below a prefix of an object store's bucket. Only this file, `files.py` and
+`object_store.py` know which: Lance takes either address for a table, everything else goes through `Home.files`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from index.errors import DamagedHomeError
-from index.files import write_atomically
+from index.errors import DamagedHomeError, ReadOnlyError
+from index.files import HomeFiles, LocalFiles
+from index.object_store import StoredFiles, checked_address, is_object_store
 from index.validation import check_name
 
 FORMAT = "anacrusis-home"
@@ -25,48 +25,90 @@ _KNOWN = frozenset(
 
 
 class Home:
-    """Addresses below one home folder.
+    """Addresses below one home folder, and its files.
 
     Parameters
     ----------
-    root : Path
+    address : str or Path
+        A local folder, or ``s3://BUCKET/PREFIX``.
+    cache : Path, optional
+        Where copies of an object store's indexes are kept; a temporary folder without one. A local home needs none.
+    read_only : bool
+        Whether nothing may be written to it.
+
+    Attributes
+    ----------
+    address : str
+    local : Path or None
+        The folder, where the home lies on this machine.
+    files : HomeFiles
+        Of everything that is no Lance table.
+
+    Raises
+    ------
+    InvalidInputError
+        The address is of another kind of store, or malformed.
+    HomeUnreachableError
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, address: str | Path, *, cache: Path | None = None, read_only: bool = False) -> None:
+        self.read_only = read_only
+        remote = is_object_store(str(address))
+        self.local = None if remote else Path(address)
+        self.address = checked_address(str(address)) if remote else str(self.local)
+        self.files: HomeFiles = StoredFiles(self.address, cache) if remote else LocalFiles(Path(address))
+
+    def __str__(self) -> str:
+        return self.address
+
+    def require_writable(self) -> None:
+        """Refuse to write to a home that was opened for reading.
+
+        Raises
+        ------
+        ReadOnlyError
+        """
+        if self.read_only:
+            raise ReadOnlyError(
+                "this home was opened for reading only: send what changes it to the server that was started without "
+                "--read-only, or use a command that opens the home itself"
+            )
+
+    def _below(self, *parts: str) -> str:
+        return "/".join((self.address.rstrip("/"), *parts))
 
     @property
     def tracks(self) -> str:
         """Metadata of every track."""
-        return str(self.root / "tracks.lance")
+        return self._below("tracks.lance")
 
     @property
     def withdrawn(self) -> str:
         """Tombstones."""
-        return str(self.root / "withdrawn.lance")
+        return self._below("withdrawn.lance")
 
     @property
     def feedback(self) -> str:
         """What listeners did with cold tracks."""
-        return str(self.root / "feedback.lance")
+        return self._below("feedback.lance")
 
     @property
     def standings(self) -> str:
         """How far tracks have warmed up."""
-        return str(self.root / "standings.lance")
+        return self._below("standings.lance")
 
     @property
     def encoder_ids(self) -> list[str]:
         """Encoders that have a table of content vectors."""
-        return [name.removesuffix(".lance") for name in self.names("content") if name.endswith(".lance")]
+        return [name.removesuffix(".lance") for name in self.files.names("content") if name.endswith(".lance")]
 
     def registry(self, name: str) -> str:
         """Table of spaces, snapshots or publishes."""
-        return str(self.root / "registry" / f"{name}.lance")
+        return self._below("registry", f"{name}.lance")
 
     def content(self, encoder_id: str) -> str:
         """Content vectors of one encoder."""
-        return str(self.root / "content" / f"{check_name(encoder_id, 'encoder_id')}.lance")
+        return self._below("content", f"{check_name(encoder_id, 'encoder_id')}.lance")
 
     def served(self, space_id: str, creation: str) -> str:
         """Vectors of one space that snapshots are made of.
@@ -88,11 +130,11 @@ class Home:
 
     def _of_space(self, kind: str, space_id: str, creation: str) -> str:
         name = f"{check_name(space_id, 'space_id')}.{check_name(creation, 'creation')}.lance"
-        return str(self.root / kind / name)
+        return self._below(kind, name)
 
-    def index_folder(self, snapshot_id: str) -> Path:
-        """Built index of one snapshot; local even where tables are not, as FAISS reads files."""
-        return self.root / "indexes" / check_name(snapshot_id, "snapshot_id")
+    def index_folder(self, snapshot_id: str) -> str:
+        """Folder of a snapshot's built index, for `files`."""
+        return f"indexes/{check_name(snapshot_id, 'snapshot_id')}"
 
     def exists(self, address: str) -> bool:
         """Whether a table lies at an address.
@@ -100,20 +142,14 @@ class Home:
         It does from its first manifest on, which Lance writes last: a folder without one is what a process left behind
         that ended in between, and is made into the table by whoever creates it next.
         """
-        return any(Path(address, "_versions").glob("*.manifest"))
+        return any(name.endswith(".manifest") for name in self.files.names(f"{self._name(address)}/_versions"))
 
     def discard(self, address: str) -> None:
         """Delete a table that nothing refers to, as far as possible."""
-        shutil.rmtree(address, ignore_errors=True)
+        self.files.remove(self._name(address))
 
-    def names(self, folder: str) -> list[str]:
-        """List the names of what lies directly in a folder of the home, in order; none where it is missing."""
-        below = self.root / folder
-        return sorted(path.name for path in below.iterdir()) if below.is_dir() else []
-
-    def remove(self, folder: str) -> None:
-        """Delete a folder of the home with all below it, as far as possible; to be done again where something stays."""
-        shutil.rmtree(self.root / folder, ignore_errors=True)
+    def _name(self, address: str) -> str:
+        return address.removeprefix(self._below("")).strip("/")
 
     def check_marker(self, *, create: bool) -> bool:
         """Read the format marker.
@@ -128,11 +164,11 @@ class Home:
         DamagedHomeError
             It is no home and may not become one, or is one of another format version.
         """
-        shown = str(self.root)
-        if self.root.exists() and not self.root.is_dir():
+        shown = self.address
+        if self.local is not None and self.local.exists() and not self.local.is_dir():
             raise DamagedHomeError(f"home {shown!r} is a file: name a folder", reason="HOME_NOT_FOUND", field="home")
-        marker = self.root / _MARKER
-        if not marker.exists():
+        names = self.files.names()
+        if _MARKER not in names:
             if not create:
                 raise DamagedHomeError(
                     f"home {shown!r} is no home folder (it has no {_MARKER}): name an existing one, "
@@ -140,9 +176,7 @@ class Home:
                     reason="HOME_NOT_FOUND",
                     field="home",
                 )
-            strangers = (
-                sorted(p.name for p in self.root.iterdir() if p.name not in _KNOWN) if self.root.exists() else []
-            )
+            strangers = [name for name in names if name not in _KNOWN]
             if strangers:
                 raise DamagedHomeError(
                     f"home {shown!r} is no home folder and holds other files ({strangers[0]!r}, for one): "
@@ -152,7 +186,7 @@ class Home:
                 )
             return False
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
+            found = json.loads(self.files.read(_MARKER))
             version = found["version"] if found["format"] == FORMAT else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedHomeError(
@@ -171,4 +205,4 @@ class Home:
     def write_marker(self) -> None:
         """Make the folder a home; the last step of creating one."""
         text = json.dumps({"format": FORMAT, "version": FORMAT_VERSION}, indent=1)
-        write_atomically(self.root / _MARKER, text.encode())
+        self.files.write(_MARKER, text.encode())

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from index.bases import BaseIndex
 from index.codes import Codes, codes_of, encode, index_of, patch
-from index.errors import DamagedHomeError
+from index.errors import DamagedHomeError, HomeUnreachableError
 from index.feedback import FOLDED
 from index.index_files import UnusableIndexError, read_index, write_index
 from index.schemas import POPULARITY, column_popularity, column_vectors
@@ -122,7 +122,7 @@ def build_snapshot(
         created_at=now,
     )
     tell("write", count, count)
-    write_index(store.layout.index_folder(record.snapshot_id), base, space, record)
+    write_index(store.layout.files, store.layout.index_folder(record.snapshot_id), base, space, record)
     store.record_snapshot(record)
     store.bases.built(record.snapshot_id, base)
     tell("done", count, count)
@@ -151,9 +151,10 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
         _log.warning("index of snapshot %s: %s; building it anew from Lance", snapshot.snapshot_id, error)
         base = _build(table, snapshot.served_version, space, rows, lambda done: None)
         try:
-            write_index(store.layout.index_folder(snapshot.snapshot_id), base, space, snapshot)
-        except OSError as write_error:
-            # A read-only home is served all the same; the next opening builds again.
+            if not store.layout.read_only:
+                write_index(store.layout.files, store.layout.index_folder(snapshot.snapshot_id), base, space, snapshot)
+        except (OSError, HomeUnreachableError) as write_error:
+            # A home without the right to write is served all the same; the next opening builds again.
             _log.warning("index of snapshot %s could not be written back: %s", snapshot.snapshot_id, write_error)
     store.bases.read(snapshot.snapshot_id, base)
     return base
@@ -161,7 +162,7 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
 
 def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> BaseIndex:
     folder = store.layout.index_folder(snapshot.snapshot_id)
-    index, scale = read_index(folder, space, snapshot, rows.ids_sha256, len(rows.track_ids))
+    index, scale = read_index(store.layout.files, folder, space, snapshot, rows.ids_sha256, len(rows.track_ids))
     return rows.with_index(index, scale)
 
 

@@ -64,23 +64,35 @@ class Store:
         self._closed = False
 
     @classmethod
-    def open(cls, home: str | Path, *, create: bool = True) -> Store:
+    def open(
+        cls, home: str | Path, *, create: bool = True, read_only: bool = False, cache: Path | None = None
+    ) -> Store:
         """Open a home folder.
 
         Parameters
         ----------
         home : str or Path
+            A local folder, or ``s3://BUCKET/PREFIX``.
         create : bool
             Whether a folder that is missing or empty is made into a home.
+        read_only : bool
+            Whether every call that would write is refused; the home has to be there then.
+        cache : Path, optional
+            Where copies of an object store's indexes are kept from one opening to the next.
 
         Raises
         ------
         DamagedHomeError
             It is no home, is of another format version, or cannot be read.
+        HomeUnreachableError
+            The object store does not answer, has no such bucket, or refuses the credentials.
+        InvalidInputError
+            The address is none.
         """
-        layout = Home(Path(home))
-        if not layout.check_marker(create=create):
-            layout.root.mkdir(parents=True, exist_ok=True)
+        layout = Home(home, cache=cache, read_only=read_only)
+        if not layout.check_marker(create=create and not read_only):
+            if layout.local is not None:
+                layout.local.mkdir(parents=True, exist_ok=True)
             for address, name, schema in (
                 (layout.tracks, "tracks", TRACKS),
                 (layout.withdrawn, "withdrawn", WITHDRAWN),
@@ -103,11 +115,12 @@ class Store:
         """Finish the commits under way; later ones are refused."""
         self._closed = True
         self._committer.close()
+        self._home.files.close()
 
     @property
-    def home(self) -> Path:
-        """The home folder."""
-        return self._home.root
+    def home(self) -> Path | str:
+        """The home folder, as `open` takes it: a path where it lies on this machine."""
+        return self._home.local or self._home.address
 
     # Writing -------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
+from index.object_store import PATIENCE, unreachable
 from index.types import Int64Array
 from index.validation import is_id
 
@@ -117,18 +118,19 @@ class Table:
         self._write_lock = threading.Lock()
         self._merges = 0
         with self._reading():
-            self._handle: Any = lance.dataset(address)
-            self._writer: Any = lance.dataset(address)
+            self._handle: Any = _opened(address)
+            self._writer: Any = _opened(address)
 
     @classmethod
     def create(cls, address: str, name: str, key: str, rows: pa.Table) -> Table:
         """Write a new table; one that another process created in the meantime is opened instead."""
         try:
-            fragments = write_fragments(rows, address, mode="create")
+            fragments = write_fragments(rows, address, mode="create", storage_options=PATIENCE)
             lance.LanceDataset.commit(
                 address,
                 lance.LanceOperation.Overwrite(rows.schema, fragments),
                 read_version=0,
+                storage_options=PATIENCE,
                 max_retries=0,
                 enable_v2_manifest_paths=True,
                 enable_stable_row_ids=True,
@@ -137,7 +139,7 @@ class Table:
             try:
                 table = cls(address, name, key)
             except DamagedHomeError:
-                raise DamagedHomeError(
+                raise unreachable(address, error) or DamagedHomeError(
                     f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
                 ) from error
             return table
@@ -151,7 +153,7 @@ class Table:
             yield
         # Lance reports damage as any of these; pyarrow's ArrowInvalid is a ValueError.
         except (OSError, ValueError, RuntimeError) as error:
-            raise DamagedHomeError(
+            raise unreachable(self.address, error) or DamagedHomeError(
                 f"table {self.name} of the home cannot be read: restore it from a backup, "
                 "or build the home anew from the manifest and the factors"
             ) from error
@@ -161,7 +163,7 @@ class Table:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            raise DamagedHomeError(
+            raise unreachable(self.address, error) or DamagedHomeError(
                 f"table {self.name} of the home cannot be written: check the disk's free space and "
                 "the folder's rights, and that no other process writes without pause"
             ) from error
@@ -181,7 +183,7 @@ class Table:
         """Give a handle on the latest version; it stays at it."""
         with self._handle_lock, self._reading():
             if self._handle.latest_version != self._handle.version:
-                self._handle = lance.dataset(self.address)
+                self._handle = _opened(self.address)
             return self._handle
 
     def at(self, version: int | None) -> Any:
@@ -189,7 +191,7 @@ class Table:
         if version is None:
             return self.latest()
         with self._reading():
-            return lance.dataset(self.address, version=version)
+            return _opened(self.address, version)
 
     def upsert(self, rows: pa.Table, *, update_if: str | None = None) -> int:
         """Insert rows of new keys and update those of known ones, durably.
@@ -218,7 +220,7 @@ class Table:
         with self._write_lock:
             writer = self._writer
             if writer.latest_version != writer.version:
-                writer = self._writer = lance.dataset(self.address)
+                writer = self._writer = _opened(self.address)
             with self._writing():
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
@@ -236,7 +238,7 @@ class Table:
         with self._write_lock:
             self._merges = 0
             try:
-                lance.dataset(self.address).optimize.compact_files(
+                _opened(self.address).optimize.compact_files(
                     target_rows_per_fragment=_FRAGMENT_ROWS, materialize_deletions_threshold=_DELETED_SHARE
                 )
             except (OSError, ValueError, RuntimeError) as error:
@@ -248,7 +250,7 @@ class Table:
         """Make the index over the keys, or bring it up to date; tables that are small go without."""
         with self._write_lock:
             try:
-                dataset = lance.dataset(self.address)
+                dataset = _opened(self.address)
                 indices = dataset.describe_indices()
                 if indices:
                     parts = max(len(index.segments) for index in indices)
@@ -352,7 +354,7 @@ class Table:
     def delete(self, where: str) -> int:
         """Delete the rows for which a condition holds, and count them."""
         with self._write_lock, self._writing():
-            return int(lance.dataset(self.address).delete(where)["num_deleted_rows"])
+            return int(_opened(self.address).delete(where)["num_deleted_rows"])
 
     def clean_up(self, older_than: timedelta) -> tuple[int, int]:
         """Delete versions older than a span of time, with the files that only they need; not those with a tag.
@@ -363,9 +365,7 @@ class Table:
             How many were removed.
         """
         with self._write_lock, self._writing():
-            done = lance.dataset(self.address).cleanup_old_versions(
-                older_than=older_than, error_if_tagged_old_versions=False
-            )
+            done = _opened(self.address).cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
         return int(done.old_versions), int(done.bytes_removed)
 
     def figures(self) -> TableFigures:
@@ -424,6 +424,10 @@ class Remembered:
             found: T = known[0][key]
             return found
         return self.get(compute).get(key)
+
+
+def _opened(address: str, version: int | None = None) -> Any:
+    return lance.dataset(address, version=version, storage_options=PATIENCE)
 
 
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:

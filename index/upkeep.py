@@ -88,9 +88,9 @@ class Upkeep:
         """Give ids of retired snapshots and spaces that nobody reads any more and that have files left; reads only."""
         snapshots, spaces = self._read_by_nobody()
         layout, retired = self._store.layout, self._registry.retired()
-        indexes = set(layout.names("indexes"))
-        tables = {name.split(".lance")[0] for kind in ("served", "fresh", "users") for name in layout.names(kind)}
-        models = set(layout.names("models"))
+        indexes = set(layout.files.names("indexes"))
+        tables = {name.split(".lance")[0] for kind in ("served", "fresh", "users") for name in layout.files.names(kind)}
+        models = set(layout.files.names("models"))
         gone = {
             space_id
             for space_id in spaces
@@ -114,11 +114,11 @@ class Upkeep:
         layout, tables, retired = self._store.layout, self._store.space_tables, self._registry.retired()
         space_of = {one.snapshot_id: one.space_id for one in self._registry.snapshots(retired=True)}
         for snapshot_id in snapshots:
-            layout.remove(f"indexes/{snapshot_id}")
+            layout.files.remove(f"indexes/{snapshot_id}")
             if ("space", space_of[snapshot_id]) not in retired:
                 tables.served(space_of[snapshot_id]).unprotect(snapshot_id)
         for space_id in spaces:
-            layout.remove(f"models/{space_id}")
+            layout.files.remove(f"models/{space_id}")
             tables.discard(space_id)
         return snapshots, spaces
 

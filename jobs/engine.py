@@ -52,7 +52,6 @@ class Engine:
 
     def __init__(
         self,
-        home: Path,
         store: Store,
         searcher: Searcher,
         *,
@@ -61,7 +60,7 @@ class Engine:
         limits: AudioLimits,
         retention: Retention,
     ) -> None:
-        self.home = home
+        self.home = store.layout
         self.store = store
         self.searcher = searcher
         self.device = device
@@ -72,7 +71,7 @@ class Engine:
         self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
-        self._projectors = Projectors(store, home, device=device)
+        self._projectors = Projectors(store, self.home, device=device)
         self._neighbors = Neighbors(store, searcher)
         self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)
         self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
@@ -90,12 +89,15 @@ class Engine:
         device: str = "auto",
         limits: AudioLimits | None = None,
         retention: Retention | None = None,
+        cache: Path | None = None,
     ) -> Self:
         """Open a home folder.
 
         Parameters
         ----------
         home : str or Path
+            A local folder, or ``s3://BUCKET/PREFIX`` on an object store, whose endpoint, region and credentials the
+            environment names (``AWS_*``).
         create : bool
             Whether a folder that is missing or empty becomes a home.
         encoder : str
@@ -105,6 +107,8 @@ class Engine:
             What audio is taken.
         retention : index.Retention, optional
             Which snapshots and spaces a refresh keeps when it has published; the defaults where none is given.
+        cache : Path, optional
+            Where copies of an object store's indexes are kept from one opening to the next.
 
         Returns
         -------
@@ -116,12 +120,13 @@ class Engine:
         ------
         index.DamagedHomeError
             When the folder is no home and may not become one, or cannot be read.
+        index.HomeUnreachableError
+            When the object store does not answer, has no such bucket, or refuses the credentials.
         """
-        store = Store.open(home, create=create)
+        store = Store.open(home, create=create, cache=cache)
         try:
             searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
             engine = cls(
-                Path(home),
                 store,
                 searcher,
                 encoder=encoder,

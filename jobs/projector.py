@@ -6,13 +6,12 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import FeedbackEvent, Metric, Popularity, ServedVector, Store, Tier, TrackRecord
+from index import FeedbackEvent, Home, Metric, Popularity, ServedVector, Store, Tier, TrackRecord
 from jobs.catalogue_basis import CatalogueBasis, catalogue_tracks
 from jobs.models import newest_model
 from jobs.warming import Warming
@@ -217,12 +216,12 @@ class ChosenModel:
         return self.model.model_id if self.model is not None else None
 
 
-def choose_model(home: Path, space_id: str, encoder_id: str, *, device: str) -> ChosenModel:
+def choose_model(home: Home, space_id: str, encoder_id: str, *, device: str) -> ChosenModel:
     """Find a space's newest transfer, or say why the artist mean has to stand in for it.
 
     Parameters
     ----------
-    home : Path
+    home : Home
         Where the fitted models lie.
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}
@@ -250,14 +249,14 @@ def choose_model(home: Path, space_id: str, encoder_id: str, *, device: str) -> 
 
 
 def build_projector(
-    store: Store, home: Path, space_id: str, encoder_id: str, *, device: str, warming: Warming | None = None
+    store: Store, home: Home, space_id: str, encoder_id: str, *, device: str, warming: Warming | None = None
 ) -> Projector | None:
     """Join a space's newest transfer, or the artist mean where none can be used, with its whole catalogue.
 
     Parameters
     ----------
     store : Store
-    home : Path
+    home : Home
         Where the fitted models lie.
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}
@@ -344,7 +343,7 @@ class Projectors:
     Parameters
     ----------
     store : Store
-    home : Path
+    home : Home
     device : {"auto", "cpu", "cuda"}
 
     Notes
@@ -354,7 +353,7 @@ class Projectors:
     a cold track needs it.
     """
 
-    def __init__(self, store: Store, home: Path, *, device: str) -> None:
+    def __init__(self, store: Store, home: Home, *, device: str) -> None:
         self._store = store
         self._home = home
         self._device = device

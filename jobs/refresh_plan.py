@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index import Store, Tier, record_basis_column
+from index import Home, Store, Tier, record_basis_column
 from jobs.catalogue_basis import CatalogueBasis, artists_of, catalogue_tracks, credited_any, flat
 from jobs.errors import UnknownArtistError
 from jobs.projector import ChosenModel, choose_model
@@ -81,7 +80,7 @@ class RefreshPlan:
 
 def plan_refresh(
     store: Store,
-    home: Path,
+    home: Home,
     space_id: str,
     encoder_id: str,
     *,
@@ -97,7 +96,7 @@ def plan_refresh(
     Parameters
     ----------
     store : Store
-    home : Path
+    home : Home
         Where the fitted models lie.
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}

@@ -26,7 +26,7 @@ class TrainingReport:
     Attributes
     ----------
     model : TransferModel
-    folder : Path
+    folder : str
         Where it was saved.
     seconds : float
         How long the fit took.
@@ -35,7 +35,7 @@ class TrainingReport:
     """
 
     model: TransferModel
-    folder: Path
+    folder: str
     seconds: float
     interactions: InteractionsReport | None
 

@@ -1,16 +1,20 @@
-"""A home folder in which the made catalogue is served."""
+"""A home folder in which the made catalogue is served, and an object store for homes to lie on."""
 
 from __future__ import annotations
 
+import logging
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from made_catalogue import SPACE_ID, warm_factors, warm_releases
+from moto.server import ThreadedMotoServer
 
 from jobs import Engine
 from jobs.factors import Factors
@@ -50,3 +54,38 @@ def engine(home: Path) -> Iterator[Engine]:
     """That home folder, opened."""
     with Engine.open(home) as opened:
         yield opened
+
+
+BUCKET = "anacrusis-tests"
+
+
+@pytest.fixture(scope="session")
+def _s3_endpoint() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(_s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """An S3 server with one bucket, as a boto3 client; the environment says how to reach it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": _s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    return client
+
+
+@pytest.fixture
+def s3_home(s3: object) -> str:
+    """Address of a home on that server, not yet made."""
+    return f"s3://{BUCKET}/homes/{secrets.token_hex(4)}"

@@ -204,7 +204,7 @@ def test_what_a_crash_left_is_done_by_the_next_run(store, space, left):
     cut_off = Upkeep(store, AT_ONCE)
     cut_off.retire(cut_off.plan())
     if left == "tag":
-        store.layout.remove(f"indexes/{old.snapshot_id}")
+        store.layout.files.remove(f"indexes/{old.snapshot_id}")
     elif left == "index":
         store.space_tables.served("als").unprotect(old.snapshot_id)
     with Store.open(store.home) as reopened:

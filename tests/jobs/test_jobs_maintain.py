@@ -97,7 +97,7 @@ def test_a_dry_run_writes_nothing_and_says_what_the_run_does(engine) -> None:
 def test_only_one_maintains_at_a_time_and_nobody_rolls_back_later_for_it(engine) -> None:
     engine.ingest([release("new")])
     engine.refresh()
-    with Engine.open(engine.home) as other, other.store.lease("refresh") as lease:
+    with Engine.open(engine.store.home) as other, other.store.lease("refresh") as lease:
         with pytest.raises(LeaseHeldError):
             maintain(engine)
         rolled_back = rollback_snapshot(engine)  # takes no lease
@@ -130,7 +130,7 @@ def test_answers_do_not_change_while_a_home_is_maintained(engine) -> None:
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        with Engine.open(engine.home) as other:
+        with Engine.open(engine.store.home) as other:
             maintain(other, AT_ONCE)
         engine.sync()
     finally:

@@ -142,7 +142,7 @@ def test_a_projection_brings_its_popularity_along(counted: Engine) -> None:
             return replace(done, popularity=middle, popularity_low=middle / 5, popularity_high=middle * 5)
 
     encoder_id = counted.encoder.encoder_id
-    projector = build_projector(counted.store, counted.store.home, "counted", encoder_id, device="cpu")
+    projector = build_projector(counted.store, counted.home, "counted", encoder_id, device="cpu")
     assert projector is not None
     ids, content = counted.store.content(encoder_id, ["ada-0", "ada-1"])
     records = {record.track_id: record for record in counted.store.tracks(ids)}
