@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from index.errors import StoreError
 from index.history import served_until
 from index.retention import Retention, RetentionPlan, plan_retention
+from index.snapshots import snapshot_time
 from index.store import Store
 from index.tables import TableFigures
 from index.types import SnapshotRecord, utc_now
@@ -27,6 +28,8 @@ MAX_SMALL_FRAGMENTS = 128
 MAX_VERSIONS = 10_000
 # Rows that every read passes over; compaction rewrites a fragment at half.
 MAX_DELETED_SHARE = 0.5
+# Longer than anybody builds an index, so that an unrecorded one was left by a process that ended.
+_CUT_OFF = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -85,40 +88,47 @@ class Upkeep:
         return snapshots, [one for kind, one in unread if kind == "space"]
 
     def leftovers(self) -> tuple[list[str], list[str]]:
-        """Give ids of retired snapshots and spaces that nobody reads any more and that have files left; reads only."""
+        """Give ids of snapshots and spaces that nobody reads any more and that have files left; reads only.
+
+        Returns
+        -------
+        (snapshot_ids, space_ids) : tuple of list of str
+            Retired ones; and snapshots whose building was cut off before they were recorded.
+        """
         snapshots, spaces = self._read_by_nobody()
-        layout, retired = self._store.layout, self._registry.retired()
-        indexes = set(layout.files.names("indexes"))
-        tables = {name.split(".lance")[0] for kind in ("served", "fresh", "users") for name in layout.files.names(kind)}
-        models = set(layout.files.names("models"))
-        gone = {
-            space_id
-            for space_id in spaces
-            if f"{space_id}.{self._registry.creation(space_id)}" in tables or space_id in models
-        }
-        tags = {
-            space_id: self._store.space_tables.served(space_id).tags()
-            for space_id in {one.space_id for one in snapshots}
-            if ("space", space_id) not in retired  # its table goes as a whole
-        }
-        left = [
-            one.snapshot_id
-            for one in snapshots
-            if one.snapshot_id in indexes or one.snapshot_id in tags.get(one.space_id, ())
-        ]
-        return left, sorted(gone)
+        files, registry = self._store.layout.files, self._registry
+        tables = {name.removesuffix(".lance") for kind in ("served", "fresh", "users") for name in files.names(kind)}
+        models = set(files.names("models"))
+        lying = set(files.names("indexes")).union(*self._tags().values())
+        cut_off = lying - {one.snapshot_id for one in registry.snapshots(retired=True)}
+        return (
+            [one.snapshot_id for one in snapshots if one.snapshot_id in lying]
+            + sorted(one for one in cut_off if self._is_older(one, _CUT_OFF)),
+            sorted(one for one in spaces if f"{one}.{registry.creation(one)}" in tables or one in models),
+        )
+
+    def _tags(self) -> dict[str, set[str]]:
+        """Tags of the served tables, by space; a retired space's table goes as a whole."""
+        tables = self._store.space_tables
+        return {space.space_id: tables.served(space.space_id).tags() for space in self._registry.spaces()}
+
+    def _is_older(self, snapshot_id: str, age: timedelta) -> bool:
+        try:
+            return snapshot_time(snapshot_id) < self._now - age
+        except ValueError:
+            return False  # whatever it is, it is none of ours
 
     def discard(self) -> tuple[list[str], list[str]]:
         """Delete the files of `leftovers`, and say of which snapshots and spaces."""
         snapshots, spaces = self.leftovers()
-        layout, tables, retired = self._store.layout, self._store.space_tables, self._registry.retired()
-        space_of = {one.snapshot_id: one.space_id for one in self._registry.snapshots(retired=True)}
+        tags, tables, files = self._tags(), self._store.space_tables, self._store.layout.files
         for snapshot_id in snapshots:
-            layout.files.remove(f"indexes/{snapshot_id}")
-            if ("space", space_of[snapshot_id]) not in retired:
-                tables.served(space_of[snapshot_id]).unprotect(snapshot_id)
+            files.remove(f"indexes/{snapshot_id}")
+            for space_id in tags:
+                if snapshot_id in tags[space_id]:
+                    tables.served(space_id).unprotect(snapshot_id)
         for space_id in spaces:
-            layout.files.remove(f"models/{space_id}")
+            files.remove(f"models/{space_id}")
             tables.discard(space_id)
         return snapshots, spaces
 

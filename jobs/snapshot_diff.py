@@ -120,11 +120,13 @@ def diff_snapshots(engine: Engine, before_id: str = "", after_id: str = "") -> S
         except NoRollbackError as error:
             raise NoRollbackError(f"{error}, or name the snapshots to compare") from error
     columns = ["track_id", "tier", "model_id"]
-    old, new = (_by_id(store.snapshot_columns(one, columns)) for one in (before, after))
+    old, new = (store.snapshot_columns(one, columns).combine_chunks() for one in (before, after))
     at = _positions(new["track_id"], old["track_id"])
     in_both = at >= 0
     added = new["track_id"].filter(pa.array(~in_both))
-    gone = old["track_id"].filter(pa.array(_positions(old["track_id"], new["track_id"]) < 0))
+    left = np.ones(old.num_rows, dtype=np.bool_)
+    left[at[in_both]] = False
+    gone = old["track_id"].filter(pa.array(left))
     shared = new.filter(pa.array(in_both))
     known = old.take(pa.array(at[in_both]))
     tier_before, tier_after = _ints(known["tier"]), _ints(shared["tier"])
@@ -148,12 +150,12 @@ def diff_snapshots(engine: Engine, before_id: str = "", after_id: str = "") -> S
         tiers=_tier_changes(tier_before, tier_after),
         projected_anew=int((projected & other_model).sum()),
         moves=_moves(store, before, after, len(shared)) if before.space_id == after.space_id else None,
-        examples={name: ids.slice(0, EXAMPLES).to_pylist() for name, ids in kinds.items()},
+        examples={name: _first(ids) for name, ids in kinds.items()},
     )
 
 
-def _by_id(table: pa.Table) -> pa.Table:
-    return table.combine_chunks().sort_by("track_id")
+def _first(ids: pa.ChunkedArray) -> list[str]:
+    return list(ids.take(pc.select_k_unstable(ids, EXAMPLES, [("", "ascending")])).to_pylist()) if len(ids) else []
 
 
 def _positions(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -215,6 +215,27 @@ def test_what_a_crash_left_is_done_by_the_next_run(store, space, left):
     assert not (store.home / "indexes" / old.snapshot_id).exists()
 
 
+def test_what_a_build_left_that_was_cut_off_is_deleted_a_day_later(store, space, monkeypatch):
+    def die(record: SnapshotRecord) -> None:
+        raise KeyboardInterrupt
+
+    (served,) = publish_some(store, 1)
+    ingest(store, "later")
+    monkeypatch.setattr(store.registry, "add_snapshot", die)
+    with pytest.raises(KeyboardInterrupt):
+        build_snapshot(store, "als")
+    (store.home / "indexes" / "somebody-s").mkdir()
+    left = {path.name for path in (store.home / "indexes").iterdir()} - {served.snapshot_id, "somebody-s"}
+    assert len(left) == 1
+    assert left < store.space_tables.served("als").tags()
+    assert Upkeep(store, AT_ONCE).leftovers() == ([], [])
+    later = Upkeep(store, AT_ONCE, datetime.now(UTC) + timedelta(days=1, minutes=1))
+    assert later.discard() == (sorted(left), [])
+    assert later.leftovers() == ([], [])
+    assert {path.name for path in (store.home / "indexes").iterdir()} == {served.snapshot_id, "somebody-s"}
+    assert store.space_tables.served("als").tags() == {served.snapshot_id}
+
+
 def test_a_rollback_at_the_moment_of_the_mark_is_served(store, space):
     old, _ = publish_some(store, 2)
     upkeep = Upkeep(store, AT_ONCE)
