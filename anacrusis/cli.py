@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from anacrusis import (
+    commands_backfill,
     commands_bench,
     commands_catalogue,
     commands_demo,
@@ -65,6 +66,7 @@ def configure(
 commands_demo.register(app)
 commands_serve.register(app)
 commands_catalogue.register(app)
+commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)

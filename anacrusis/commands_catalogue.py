@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anacrusis.console import blaming, report, say, shown_progress, table
 from anacrusis.context import EXIT_IN_PART, Home, Json, shared
+
+if TYPE_CHECKING:
+    from jobs.manifest import RefusedRow
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +83,7 @@ def ingest(
 ) -> None:
     """Ingest the tracks of a manifest; what is there already is left as it is."""
     from jobs.ingest_manifest import ingest_manifest
-    from jobs.manifest import COLUMNS, read_manifest
+    from jobs.manifest import read_manifest
 
     read = read_manifest(manifest)  # before a home folder is made for a manifest that cannot be read
     with shared(context).open_engine(home, create=True) as engine, shown_progress() as on_progress:
@@ -114,11 +118,18 @@ def ingest(
             table("", ("tier", "#tracks"), sorted(tiers.items()))
         if done.note:
             print(done.note)
-    if read.left_alone:
-        say(f"columns left alone: {', '.join(map(repr, read.left_alone))}; those that are read: {', '.join(COLUMNS)}")
-    for refused in done.refused:
-        say(f"refused row {refused.row} {refused.track_id!r}: {refused.message} [{refused.reason}]")
-    if done.refused:
+    show_left_out(read.left_alone, done.refused)
+
+
+def show_left_out(columns: Sequence[str], refused: Sequence[RefusedRow]) -> None:
+    """Say which columns of a manifest were not read and which rows were not taken; where there are such rows, exit."""
+    from jobs.manifest import COLUMNS
+
+    if columns:
+        say(f"columns left alone: {', '.join(map(repr, columns))}; those that are read: {', '.join(COLUMNS)}")
+    for one in refused:
+        say(f"refused row {one.row} {one.track_id!r}: {one.message} [{one.reason}]")
+    if refused:
         raise typer.Exit(EXIT_IN_PART)
 
 

@@ -194,3 +194,12 @@ def _sentence(problem: Any) -> str:
         return str(problem["ctx"]["error"])
     found = repr(problem["input"])[:200]
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {found})"
+
+
+def keep_ray_quiet() -> None:
+    """Have Ray neither report its use to its makers nor log what its own processes tell each other.
+
+    It reads both from the environment alone; whoever has set these variables keeps them.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

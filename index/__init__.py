@@ -1,6 +1,7 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
 from index.backends import gpu_count
+from index.backfill import ContentBackfill
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
@@ -35,6 +36,7 @@ from index.feedback import (
     record_basis,
     record_basis_column,
 )
+from index.fragments import ContentTarget, HeardPart
 from index.layout import Home
 from index.lease import Lease
 from index.object_store import is_object_store
@@ -72,11 +74,14 @@ __all__ = [
     "NO_DATE",
     "BuildProgress",
     "CommitReceipt",
+    "ContentBackfill",
+    "ContentTarget",
     "DamagedHomeError",
     "DeviceUnavailableError",
     "FeedbackAction",
     "FeedbackEvent",
     "Filters",
+    "HeardPart",
     "Hits",
     "Home",
     "HomeUnreachableError",

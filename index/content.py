@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from index.errors import InvalidVectorError
 from index.layout import Home
-from index.schemas import column_vectors, content_table
+from index.schemas import column_vectors, content_schema, content_table
 from index.tables import Table
 from index.types import Float32Array
 from index.validation import check_id, check_name, check_vectors
@@ -58,6 +58,28 @@ class ContentTables:
             check_id(track_id)
             check_vectors(np.asarray(vector)[None], dim=dim, names=[track_id], field="content")
 
+    def create(self, encoder_id: str, dim: int) -> Table:
+        """Give an encoder's table, made where there is none.
+
+        Raises
+        ------
+        InvalidVectorError
+            It holds vectors of another length.
+        """
+        table = self._table(encoder_id)
+        if table is None:
+            empty = content_schema(dim).empty_table()
+            table = Table.create(self._home.content(encoder_id), f"content/{encoder_id}", "track_id", empty)
+            with self._lock:
+                table = self._opened.setdefault(encoder_id, table)
+        if _dim(table) != dim:
+            raise InvalidVectorError(
+                f"content of encoder {encoder_id!r} has the length {_dim(table)} in this home, not {dim}: "
+                "send vectors of one encoder under one encoder id",
+                field="content",
+            )
+        return table
+
     def write(self, encoder_id: str, vectors: Mapping[str, Float32Array]) -> None:
         """Write checked vectors durably, over those that are there.
 
@@ -77,12 +99,7 @@ class ContentTables:
                 field="content",
             )
         rows = content_table(encoder_id, ids, np.stack([np.asarray(vectors[i], dtype=np.float32) for i in ids]))
-        if table is None:
-            empty = rows.schema.empty_table()
-            table = Table.create(self._home.content(encoder_id), f"content/{encoder_id}", "track_id", empty)
-            with self._lock:
-                self._opened[encoder_id] = table
-        table.upsert(rows)
+        self.create(encoder_id, wanted).upsert(rows)
 
     def read(self, encoder_id: str, track_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
         """Read vectors; see `Store.content`."""

@@ -110,6 +110,10 @@ class Home:
         """Content vectors of one encoder."""
         return self._below("content", f"{check_name(encoder_id, 'encoder_id')}.lance")
 
+    def staged(self, encoder_id: str) -> str:
+        """Content vectors of one encoder that a backfill has written and not yet taken in."""
+        return self._below("staged", f"{check_name(encoder_id, 'encoder_id')}.lance")
+
     def served(self, space_id: str, creation: str) -> str:
         """Vectors of one space that snapshots are made of.
 

@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.backfill import ContentBackfill
 from index.bases import Bases
 from index.committer import GroupCommitter, merge_batches
 from index.content import ContentTables
@@ -161,6 +162,26 @@ class Store:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def backfill(self, encoder_id: str, dim: int) -> ContentBackfill:
+        """Begin, or go on, bringing content vectors that many processes write; see `ContentBackfill`."""
+        self._home.require_writable()
+        return ContentBackfill(self._home, self._content, encoder_id, dim)
+
+    def add_tracks(self, tracks: Sequence[TrackRecord]) -> int:
+        """Add tracks that are not known yet, durably, and count them; what is known of others stays as it is.
+
+        Unlike `commit` it can overwrite nothing that another process writes at the same moment. Searchers learn of it
+        as they learn of what other processes write.
+
+        Raises
+        ------
+        InvalidTrackError, ReadOnlyError, DamagedHomeError
+        """
+        self._home.require_writable()
+        for track in tracks:
+            check_track(track)
+        return self._tracks.insert(tracks_table(tracks)) if tracks else 0
 
     def _check(self, batch: WriteBatch) -> None:
         if self._closed:

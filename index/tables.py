@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 ROW_VERSION = "_row_last_updated_at_version"
 """Lance's hidden column: the version of the table that wrote the row."""
 
+ROW_ID = "_rowid"
+"""Lance's hidden column: a number that stays the row's own, whatever is compacted."""
+
 # Other processes may write the same home: how often, and how long in all, a merge is tried again.
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(seconds=60)
@@ -82,6 +85,23 @@ class TableFigures:
     fragments: int
     small_fragments: int
     versions: int
+
+
+@contextmanager
+def writing(name: str, address: str) -> Iterator[None]:
+    """Turn what Lance raises at a write of a table into one sentence.
+
+    Raises
+    ------
+    DamagedHomeError, HomeUnreachableError
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreachable(address, error) or DamagedHomeError(
+            f"table {name} of the home cannot be written: check the disk's free space and "
+            "the folder's rights, and that no other process writes without pause"
+        ) from error
 
 
 def quoted(text: str) -> str:
@@ -158,16 +178,6 @@ class Table:
                 "or build the home anew from the manifest and the factors"
             ) from error
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError) as error:
-            raise unreachable(self.address, error) or DamagedHomeError(
-                f"table {self.name} of the home cannot be written: check the disk's free space and "
-                "the folder's rights, and that no other process writes without pause"
-            ) from error
-
     @property
     def version(self) -> int:
         """Latest version."""
@@ -221,11 +231,21 @@ class Table:
             writer = self._writer
             if writer.latest_version != writer.version:
                 writer = self._writer = _opened(self.address)
-            with self._writing():
+            with writing(self.name, self.address):
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
             self._merges += 1
             return int(writer.version), int(counts["num_inserted_rows"])
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Delete rows by Lance's hidden `ROW_ID`."""
+        if row_ids:
+            with self._write_lock, writing(self.name, self.address):
+                _opened(self.address).delete(
+                    f"{ROW_ID} IN ({', '.join(map(str, row_ids))})",
+                    conflict_retries=_CONFLICT_RETRIES,
+                    retry_timeout=_RETRY_TIMEOUT,
+                )
 
     def compact_if_due(self) -> None:
         """Merge small fragments and index their keys after a number of writes; old versions keep their own files."""
@@ -353,7 +373,7 @@ class Table:
 
     def delete(self, where: str) -> int:
         """Delete the rows for which a condition holds, and count them."""
-        with self._write_lock, self._writing():
+        with self._write_lock, writing(self.name, self.address):
             return int(_opened(self.address).delete(where)["num_deleted_rows"])
 
     def clean_up(self, older_than: timedelta) -> tuple[int, int]:
@@ -364,7 +384,7 @@ class Table:
         (versions, bytes) : tuple of int
             How many were removed.
         """
-        with self._write_lock, self._writing():
+        with self._write_lock, writing(self.name, self.address):
             done = _opened(self.address).cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
         return int(done.old_versions), int(done.bytes_removed)
 
@@ -431,5 +451,7 @@ def _opened(address: str, version: int | None = None) -> Any:
 
 
 def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
-    fields = [pa.field(name, pa.uint64()) if name == ROW_VERSION else dataset.schema.field(name) for name in names]
+    fields = [
+        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
+    ]
     return pa.schema(fields).empty_table()

@@ -17,6 +17,7 @@
     ├── PublishRefusedError     a space below the limits it was given   PUBLISH_REFUSED
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
+    ├── RayError                Ray cannot run a job, or lost a worker  RAY_FAILED
     └── ExtraMissingError       packages of an extra are not installed  EXTRA_MISSING
 
 The ground-floor rooms have trees of their own (`encoders.errors`, `artist_transfer.errors`,
@@ -134,6 +135,12 @@ class EvaluationError(JobError):
     """An evaluation names a split or a method that is not there."""
 
     reason = "EVALUATION_INVALID"
+
+
+class RayError(JobError):
+    """Ray cannot be started or reached, has not what was asked for, or lost a worker for good."""
+
+    reason = "RAY_FAILED"
 
 
 class ExtraMissingError(JobError):

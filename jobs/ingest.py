@@ -111,7 +111,7 @@ class Prepared:
     @property
     def same(self) -> bool:
         """Whether the store holds this very release (where the audio came from does not count)."""
-        return self.known is not None and self.record is not None and _identity(self.known) == _identity(self.record)
+        return self.known is not None and self.record is not None and same_release(self.known, self.record)
 
 
 @dataclass
@@ -227,13 +227,9 @@ class Ingester:
         """
         try:
             if release.track_id in self._store.withdrawn():
-                raise WithdrawnTrackError(
-                    f"Track {release.track_id!r} was withdrawn and is not taken in again; "
-                    "deliver it under a new id if its rights have been cleared.",
-                    field="track_id",
-                )
+                raise withdrawn_error(release.track_id)
             with clock.time("read"):
-                audio = self._read(release)
+                audio = read_audio(release, self._limits)
                 record = release.record(hashlib.sha256(audio).hexdigest())
             before = known.records.get(release.track_id)
             waveform = None
@@ -269,26 +265,6 @@ class Ingester:
             # One of them cannot be taken; each by itself, so that it spoils no other.
             return [outcome for one in prepared for outcome in self.complete([one], clock)]
         return [_outcome(one, served) for one in prepared]
-
-    def _read(self, release: Release) -> bytes:
-        if isinstance(release.audio, bytes):
-            return release.audio
-        try:
-            size = release.audio.stat().st_size if release.audio.is_file() else -1
-            if size < 0:
-                raise AudioFileError(f"There is no audio file at {release.audio_uri or release.audio}.", field="audio")
-            if size > self._limits.max_bytes:
-                raise AudioTooLargeError(
-                    f"The audio of track {release.track_id!r} has {size} bytes; at most "
-                    f"{self._limits.max_bytes} are taken.",
-                    field="audio",
-                )
-            return release.audio.read_bytes()
-        except OSError as error:
-            raise AudioFileError(
-                f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
-                field="audio",
-            ) from None
 
     def _fill_content(self, work: Sequence[_Work], clock: StageClock) -> None:
         """Give every release its content vector: from its waveform where it was decoded, else from the store."""
@@ -356,12 +332,49 @@ class Ingester:
         }
 
 
+def read_audio(release: Release, limits: AudioLimits) -> bytes:
+    """Read the encoded audio of a release.
+
+    Raises
+    ------
+    encoders.AudioFileError, encoders.AudioTooLargeError
+        When there is no file that can be read, or it is larger than is taken.
+    """
+    if isinstance(release.audio, bytes):
+        return release.audio
+    try:
+        size = release.audio.stat().st_size if release.audio.is_file() else -1
+        if size < 0:
+            raise AudioFileError(f"There is no audio file at {release.audio_uri or release.audio}.", field="audio")
+        if size > limits.max_bytes:
+            raise AudioTooLargeError(
+                f"The audio of track {release.track_id!r} has {size} bytes; at most {limits.max_bytes} are taken.",
+                field="audio",
+            )
+        return release.audio.read_bytes()
+    except OSError as error:
+        raise AudioFileError(
+            f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
+            field="audio",
+        ) from None
+
+
 def _twice(track_id: str) -> ReleaseError:
     return ReleaseError(f"Track {track_id!r} stands twice in one call; send it once.", field="track_id")
 
 
-def _identity(record: TrackRecord) -> TrackRecord:
-    return replace(record, audio_uri=None)
+def same_release(record: TrackRecord, other: TrackRecord) -> bool:
+    """Return whether two records say the same of a track; where its audio came from does not count."""
+    return replace(record, audio_uri=None) == replace(other, audio_uri=None)
+
+
+def withdrawn_error(track_id: str) -> WithdrawnTrackError:
+    """Say why a track that was taken down is refused."""
+    return WithdrawnTrackError(
+        f"Track {track_id!r} was withdrawn and is not taken in again; "
+        "deliver it under a new id if its rights have been cleared.",
+        field="track_id",
+    )
 
 
 def _outcome(prepared: Prepared, served: dict[str, IngestOutcome]) -> IngestOutcome:

@@ -38,6 +38,7 @@ COMMAND_LINE = {
     "MANIFEST_INVALID",
     "NOTHING_IN_COMMON",
     "PUBLISH_REFUSED",
+    "RAY_FAILED",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {

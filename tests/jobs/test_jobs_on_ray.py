@@ -1,0 +1,177 @@
+"""Jobs on Ray, run by the command line in a process of its own: the same results, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_jobs_backfill import assert_same, once_it_is_free, write_manifest
+
+from jobs import Engine
+from jobs.errors import ExtraMissingError, RayError
+from jobs.ingest_manifest import ingest_manifest
+from jobs.manifest import read_manifest
+from jobs.on_ray import RayOptions, ray_cluster
+
+pytest.importorskip("ray")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a short name: a socket's path may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="ar-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def environment(place: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "jobs")])
+    return {**os.environ, "TMPDIR": str(place), "HOME": str(place), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def anacrusis(place: Path, *arguments: object, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "anacrusis", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment(place), cwd=place)
+
+
+def processes(place: Path) -> list[str]:
+    """Command lines of the living processes that were started with our environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                if f"TMPDIR={place}".encode() in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:  # it has just ended, or is somebody else's
+                continue
+    return found
+
+
+def left_behind(place: Path) -> list[str]:
+    """Processes that do not end, and folders of Ray."""
+    for _ in range(300):
+        if not processes(place):
+            break
+        time.sleep(0.1)
+    return processes(place) + [str(folder) for folder in place.glob("ray-*")]
+
+
+def test_backfill_does_what_ingest_does_and_leaves_nothing_behind(place: Path) -> None:
+    manifest = write_manifest(place / "music")
+    ended = anacrusis(place, "--home", place / "home", "backfill", manifest, "--json", "-")
+    assert ended.returncode == 3, ended.stderr
+    report = json.loads(ended.stdout)
+    assert (report["created"], report["unchanged"], report["gpus_each"]) == (6, 0, 0)
+    assert [(row["row"], row["reason"]) for row in report["refused"]] == [
+        (3, "AUDIO_FILE_MISSING"),
+        (4, "AUDIO_NOT_AUDIO"),
+    ]
+    assert "hear 8/8" in ended.stderr
+    assert "refused row 3 'missing'" in ended.stderr
+    assert left_behind(place) == []
+    with Engine.open(place / "home") as engine, Engine.open(place / "ingested", create=True) as ingested:
+        ingest_manifest(ingested, read_manifest(manifest))
+        assert_same(engine, ingested)
+
+
+KILLED = """
+import functools, os, signal, sys
+from pathlib import Path
+from index import ContentBackfill, Store
+import ray
+from anacrusis.settings import keep_ray_quiet
+import test_jobs_backfill as these
+from jobs import Engine
+
+keep_ray_quiet()
+Store.lease = functools.partialmethod(Store.lease, ttl_s=0.5)
+note = ContentBackfill.note
+ContentBackfill.note = lambda self, part: (note(self, part), os.kill(os.getpid(), signal.SIGKILL))
+with Engine.open(sys.argv[1], create=True) as engine:
+    these.backfill(engine, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_it_leaves_no_process_and_goes_on_from_there(place: Path) -> None:
+    manifest = write_manifest(place / "music")
+    command = [sys.executable, "-c", KILLED, str(place / "home"), str(manifest)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment(place), cwd=place)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert [one for one in left_behind(place) if not one.startswith(str(place))] == []  # its folder of logs stays
+    with Engine.open(place / "home") as engine, Engine.open(place / "ingested", create=True) as ingested:
+        assert engine.store.tracks() == []
+
+        def wait() -> None:
+            with engine.store.lease("backfill"):
+                pass
+
+        once_it_is_free(wait)
+        again = anacrusis(place, "--home", place / "home", "backfill", manifest, "--json", "-")
+        assert again.returncode == 3, again.stderr
+        report = json.loads(again.stdout)
+        assert report["created"] == 6
+        assert report["went_on"] >= 1
+        ingest_manifest(ingested, read_manifest(manifest))
+        assert_same(engine, ingested)
+
+
+BESIDE_A_GPU = """
+import functools, sys
+from pathlib import Path
+import ray
+from anacrusis.settings import keep_ray_quiet
+import test_jobs_backfill as these
+from jobs import Engine
+
+keep_ray_quiet()
+ray.init = functools.partial(ray.init, num_gpus=1)  # which is none: what runs where is what matters here
+with Engine.open(sys.argv[1], create=True) as engine:
+    report = these.backfill(engine, Path(sys.argv[2]))
+    print(report.created, report.workers, report.gpus_each)
+"""
+
+
+@pytest.mark.slow
+def test_beside_a_gpu_decoding_runs_in_processes_of_its_own(place: Path) -> None:
+    manifest = write_manifest(place / "music")
+    command = [sys.executable, "-c", BESIDE_A_GPU, str(place / "home"), str(manifest)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment(place), cwd=place)
+    assert ended.stdout.split() == ["6", "1", "1"], ended.stderr
+    with Engine.open(place / "home") as engine, Engine.open(place / "ingested", create=True) as ingested:
+        ingest_manifest(ingested, read_manifest(manifest))
+        assert_same(engine, ingested)
+
+
+@pytest.mark.parametrize("address", ["cluster", ":6379", "cluster:", "cluster:70000", "cluster:port"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(RayError, match="HOST:PORT"):
+        RayOptions(address)
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(place: Path) -> None:
+    with (
+        pytest.raises(RayError, match=r"No Ray cluster can be reached at 127\.0\.0\.1:1 "),
+        ray_cluster(RayOptions("127.0.0.1:1"), device="cpu"),
+    ):
+        raise AssertionError
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(ExtraMissingError, match=r"pip install 'anacrusis\[ray\]'"),
+        ray_cluster(RayOptions(), device="cpu"),
+    ):
+        raise AssertionError
