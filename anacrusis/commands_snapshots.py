@@ -34,7 +34,7 @@ def diff(
     """Say what a snapshot has that another has not: tracks that came, went, changed tier, or moved. Reads only."""
     from jobs.snapshot_diff import diff_snapshots
 
-    with shared(context).open_engine(home) as engine:
+    with shared(context).open_engine(home, read_only=True) as engine:
         found = diff_snapshots(engine, before, after)
     if not report(json_to, found.as_dict()):
         _show_diff(found)
@@ -102,7 +102,7 @@ def maintain(
     from jobs.maintain import maintain as maintain_home
 
     chosen: dict[str, Any] = {"snapshots": keep_snapshots, "days": keep_days}
-    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+    with shared(context).open_engine(home, read_only=dry_run) as engine, shown_progress() as on_progress:
         retention = replace(engine.retention, **{name: one for name, one in chosen.items() if one is not None})
         done = maintain_home(engine, retention, dry_run=dry_run, on_progress=on_progress)
     if not report(json_to, done.as_dict()):

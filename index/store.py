@@ -145,6 +145,7 @@ class Store:
         DamagedHomeError
             A table could not be written; what the batch wrote before it stays, and writing it again is safe.
         """
+        self._home.require_writable()
         self._check(batch)
         if batch.row_count == 0:
             return CommitReceipt()
@@ -345,6 +346,7 @@ class Store:
             Wrong dimension, NaN, values beyond 1e15, zero vectors of tracks where the metric is cosine, or listens
             below 0.
         """
+        self._home.require_writable()
         return self._spaces.create(space, track_ids, vectors, user_ids, user_vectors, listens)
 
     def spaces(self) -> list[SpaceRecord]:
@@ -472,7 +474,46 @@ class Store:
         ------
         UnknownSpaceError, InvalidInputError
         """
+        self._home.require_writable()
         return self._spaces.replace_served(space_id, rows, as_of)
+
+    def stage_served(self, space_id: str, rows: pa.Table, *, as_of: int) -> int:
+        """Merge rows that are columns already into the served table, in one commit; else as `replace_served`.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            The columns of `index.schemas.served_schema`, but for ``space_id`` and ``fresh_version``, in any order.
+        as_of : int
+            As for `replace_served`.
+
+        Returns
+        -------
+        int
+            Version of the served table.
+
+        Raises
+        ------
+        UnknownSpaceError, InvalidInputError
+        """
+        self._home.require_writable()
+        return self._spaces.stage(space_id, rows, as_of)
+
+    def note_moved(self, space_id: str, rows: pa.Table) -> None:
+        """Keep how far a training has tracks from where the one before had them, over what was kept of them before.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Columns ``track_id``, ``moved`` (float32, at least 0) and ``stamp`` (what the move changes for those who
+            lean on the track; empty where it is too small to).
+        """
+        self._home.require_writable()
+        self._spaces.note_moved(space_id, rows)
+
+    def moved(self, space_id: str) -> pa.Table:
+        """Give what `note_moved` has kept, in no order; without a row where a space was never bridged to."""
+        return self._spaces.moved(space_id)
 
     def served_vectors(
         self, space_id: str, track_ids: Sequence[str], *, snapshot: SnapshotRecord | None = None
@@ -504,6 +545,7 @@ class Store:
 
     def record_snapshot(self, snapshot: SnapshotRecord) -> None:
         """Record a built snapshot and protect the Lance version that it needs."""
+        self._home.require_writable()
         self._spaces.served(snapshot.space_id).protect(snapshot.snapshot_id, snapshot.served_version)
         self._registry.add_snapshot(snapshot)
 
@@ -521,6 +563,7 @@ class Store:
         PublishedMeanwhileError
             Another publish or a rollback came after that sequence; nothing was switched.
         """
+        self._home.require_writable()
         return self._registry.publish(snapshot_id, after=after)
 
     def publish_sequence(self) -> int:
@@ -556,6 +599,7 @@ class Store:
         ------
         NoSnapshotError, NoRollbackError, UnknownSnapshotError
         """
+        self._home.require_writable()
         return self._registry.rollback(snapshot_id)
 
     def lease(self, name: str, *, ttl_s: float = DEFAULT_TTL_S) -> AbstractContextManager[Lease]:
@@ -583,6 +627,7 @@ class Store:
             Another one holds it; names who, and until when. Raised on entering, at once: nothing is waited for.
         InvalidInputError, InvalidIdError
         """
+        self._home.require_writable()
         return self._leases.hold(name, ttl_s)
 
     @property

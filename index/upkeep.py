@@ -72,6 +72,7 @@ class Upkeep:
 
     def retire(self, plan: RetentionPlan) -> None:
         """Mark what a plan retires; from here on it is in no list, and nothing goes back to it."""
+        self._store.layout.require_writable()
         # Snapshots first: a space is only ever marked when all of its snapshots are.
         self._registry.retire("snapshot", [one.snapshot_id for one in plan.retired_snapshots], self._now)
         self._registry.retire("space", [one.space_id for one in plan.retired_spaces], self._now)
@@ -120,6 +121,7 @@ class Upkeep:
 
     def discard(self) -> tuple[list[str], list[str]]:
         """Delete the files of `leftovers`, and say of which snapshots and spaces."""
+        self._store.layout.require_writable()
         snapshots, spaces = self.leftovers()
         tags, tables, files = self._tags(), self._store.space_tables, self._store.layout.files
         for snapshot_id in snapshots:
@@ -134,6 +136,7 @@ class Upkeep:
 
     def drop_folded(self) -> int:
         """Delete fresh rows that every snapshot contains which anybody may still read, and count them."""
+        self._store.layout.require_writable()
         unread = {one.snapshot_id for one in self._read_by_nobody()[0]}
         dropped = 0
         for space in self._registry.spaces():
@@ -156,6 +159,7 @@ class Upkeep:
 
         A table that cannot be tidied is logged and left as it is.
         """
+        self._store.layout.require_writable()
         for table in self._store.tables():
             before = table.figures()
             try:
