@@ -69,8 +69,10 @@ class SpaceTables:
             return list(self._opened.values())
 
     def all(self, space_id: str) -> list[Table]:
-        """Open the three tables of a space."""
-        return [self.served(space_id), self.fresh(space_id), self.users(space_id)]
+        """Open the tables of a space that there are."""
+        address, name = self._moved(space_id)
+        moved = [self._table(address, name, "track_id")] if self._home.exists(address) else []
+        return [self.served(space_id), self.fresh(space_id), self.users(space_id), *moved]
 
     def served(self, space_id: str) -> Table:
         """Give the served table of a space."""
@@ -212,11 +214,7 @@ class SpaceTables:
     def discard(self, space_id: str) -> None:
         """Delete the tables of a space, as far as possible; doing it again does the rest."""
         creation = self._registry.creation(space_id)
-        for address in (
-            self._home.served(space_id, creation),
-            self._home.fresh(space_id, creation),
-            self._home.users(space_id, creation),
-        ):
+        for address in self._home.of_space(space_id, creation):
             with self._lock:
                 self._opened.pop(address, None)
             self._home.discard(address)

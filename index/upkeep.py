@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from index.errors import StoreError
 from index.history import served_until
+from index.layout import SPACE_FOLDERS
 from index.retention import Retention, RetentionPlan, plan_retention
 from index.snapshots import snapshot_time
 from index.store import Store
@@ -98,7 +99,7 @@ class Upkeep:
         """
         snapshots, spaces = self._read_by_nobody()
         files, registry = self._store.layout.files, self._registry
-        tables = {name.removesuffix(".lance") for kind in ("served", "fresh", "users") for name in files.names(kind)}
+        tables = {name.removesuffix(".lance") for kind in SPACE_FOLDERS for name in files.names(kind)}
         models = set(files.names("models"))
         lying = set(files.names("indexes")).union(*self._tags().values())
         cut_off = lying - {one.snapshot_id for one in registry.snapshots(retired=True)}

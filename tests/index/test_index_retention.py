@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from index import (
@@ -284,6 +285,8 @@ def test_old_spaces_are_dropped_with_their_tables_and_models(store, space, vecto
     for name in ("second", "third", "newest"):
         store.create_space(SpaceRecord(name, 8, Metric.INNER_PRODUCT), ids, vectors)
         (store.home / "models" / name).mkdir(parents=True)
+    for name in ("als", "second"):
+        store.note_moved(name, pa.table({"track_id": ["t00"], "moved": [0.5], "stamp": ["s"]}))
     second = build_snapshot(store, "second")
     store.publish(second.snapshot_id)
     upkeep = upkeep_once(store, AT_ONCE)
@@ -291,6 +294,7 @@ def test_old_spaces_are_dropped_with_their_tables_and_models(store, space, vecto
     assert [one.space_id for one in store.spaces()] == ["second", "newest"]
     for kind in ("served", "fresh", "users"):
         assert sorted(path.name.split(".")[0] for path in (store.home / kind).iterdir()) == ["newest", "second"]
+    assert [path.name.split(".")[0] for path in (store.home / "moved").iterdir()] == ["second"]
     assert sorted(path.name for path in (store.home / "models").iterdir()) == ["newest", "second"]
     assert answers(store) == (second.snapshot_id, ids)
     with pytest.raises(UnknownSpaceError, match="retired"):
