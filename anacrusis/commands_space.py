@@ -332,7 +332,7 @@ def refresh(
     or changed, or whose vector is by another model than the one that serves now.
     """
     if dry_run:
-        with shared(context).open_engine(home) as engine:
+        with shared(context).open_engine(home, read_only=True) as engine:
             plan = engine.plan_refresh(artist or None, space_id=space_id, everything=everything)
         if not report(json_to, plan.as_dict()):
             _show_reasons(f"a refresh of space {plan.space_id} would project", plan.reasons)
