@@ -26,9 +26,8 @@ PATIENCE = {
     "connect_timeout": "5s",
     "timeout": "30s",
 }
-"""How long the client of a store goes on that does not answer: a refused connection is told in seconds, silence in
-about two minutes, as Lance repeats what the client gave up. Left alone it would be ten retries in three minutes,
-repeated."""
+"""How long the client of a store goes on that does not answer: a refused connection is told in seconds, silence after
+half a minute. Left alone it would try ten times within three minutes, and Lance would repeat that."""
 
 _KEPT_FILES = 3  # in a cache: the index that is served, the one before it, and one that is switched to
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(/[A-Za-z0-9_=+@.,-]+)*)/?")
