@@ -28,9 +28,9 @@ from jobs.gate import Gate
 from jobs.ingest import Ingester
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
-from jobs.projector import Projectors
+from jobs.projector import Projector, Projectors
 from jobs.query import Answer, Neighbors, Query, why_unplaced
-from jobs.refresh import RefreshReport, refresh_space
+from jobs.refresh import ProjectTracks, RefreshReport, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
@@ -337,6 +337,7 @@ class Engine:
         everything: bool = False,
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
+        project: Callable[[Projector], ProjectTracks] | None = None,
     ) -> RefreshReport:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
@@ -354,6 +355,9 @@ class Engine:
         on_progress : callable
         should_stop : callable returning bool
             Asked before each batch and before the publish.
+        project : callable, optional
+            Gives what projects tracks with a projector, such as `jobs.refresh_on_ray.projecting_on_ray`; None: this
+            thread does.
 
         Returns
         -------
@@ -380,6 +384,7 @@ class Engine:
                 everything=everything,
                 on_progress=on_progress,
                 should_stop=should_stop,
+                project=project,
             )
 
     def plan_refresh(
