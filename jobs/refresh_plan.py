@@ -29,7 +29,8 @@ class RefreshPlan:
     ----------
     space_id, encoder_id : str
     touched : pyarrow.Array of string
-        The cold tracks to project.
+        The cold tracks to project, those of one primary artist one behind the other: tracks that are projected
+        together then read the same catalogues.
     reasons : dict of str to int
         How many of them for which of `REASONS`; ``unchanged`` are those that are projected because all were asked for.
     cold : int
@@ -139,7 +140,7 @@ def plan_refresh(
         if everything:
             reasons["unchanged"] = int((~touched).sum())
             touched[:] = True
-    chosen_tracks = cold.filter(pa.array(touched))
+    chosen_tracks = cold.filter(pa.array(touched)).take(_by_artist(cold["artist_ids"].filter(pa.array(touched))))
     leant_on = credited_any(catalogue["artist_ids"], artists_of(chosen_tracks["artist_ids"]))
     return RefreshPlan(
         space_id=space_id,
@@ -153,6 +154,14 @@ def plan_refresh(
         catalogue_ids=flat(catalogue["track_id"].filter(pa.array(leant_on))),
         as_of=as_of,
     )
+
+
+def _by_artist(artist_ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Order tracks by their primary artist; those without any stand together."""
+    credited = pc.greater(pc.list_value_length(artist_ids), 0)
+    primary = pc.list_element(pc.if_else(credited, artist_ids, pa.scalar([""], artist_ids.type)), 0)
+    codes = flat(primary).dictionary_encode().indices.to_numpy()
+    return np.argsort(codes, kind="stable").astype(np.int64)
 
 
 def _differences(store: Store, cold: pa.Table, rows: pa.Table, basis: CatalogueBasis) -> dict[str, NDArray[np.bool_]]:

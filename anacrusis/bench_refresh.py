@@ -1,0 +1,205 @@
+"""What a refresh of a few artists costs beside one of everything, on a home that is made for it."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.progress import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from jobs import Engine, RefreshReport
+
+MAX_RATIO = 0.05
+CHANGED_SHARE = 0.01
+"""Of the artists; the promise is that refreshing them costs at most `MAX_RATIO` of refreshing all."""
+
+DIM = 128
+WARM_SHARE = 1 / 3
+TRACKS_AN_ARTIST = 10  # on average; how many each has falls with its rank as 1 / (rank + 10)
+TRAINED_ON = 3000  # warm tracks; what a fit of few steps learns does not matter here, only what its answers cost
+STEPS = 5
+CENTRES = 64
+SPACE_ID = "made"
+_COMMIT_TRACKS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class _Catalogue:
+    """Tracks of artists that lie in clusters; track number t is called ``t`` and its number."""
+
+    artist: NDArray[np.int64]  # of each track, the primary one
+    guest: NDArray[np.int64]  # another artist of every tenth track; -1: none
+    warm: NDArray[np.bool_]
+    seed: int
+
+    @classmethod
+    def of(cls, tracks: int, seed: int) -> _Catalogue:
+        rng = np.random.default_rng(seed)
+        artists = max(2, tracks // TRACKS_AN_ARTIST)
+        weight = 1.0 / (np.arange(artists) + 10.0)
+        artist = rng.choice(artists, size=tracks, p=weight / weight.sum())
+        guest = np.where(rng.random(tracks) < 0.1, rng.integers(0, artists, tracks), -1)
+        return cls(artist, np.where(guest == artist, -1, guest), rng.random(tracks) < WARM_SHARE, seed)
+
+    def places(self, tracks: NDArray[np.int64], dim: int, purpose: int) -> NDArray[np.float32]:
+        """Draw vectors in which an artist's tracks lie together, and artists around centres."""
+        artists = int(self.artist.max()) + 1
+        centres = np.random.default_rng([self.seed, purpose]).normal(size=(CENTRES, dim)).astype(np.float32)
+        own = np.random.default_rng([self.seed, purpose, 1])
+        shift = own.normal(scale=0.7, size=(artists, dim)).astype(np.float32)
+        noise = np.random.default_rng([self.seed, purpose, 2, int(tracks[0])])
+        at = self.artist[tracks]
+        noisy: NDArray[np.float32] = noise.normal(scale=0.5, size=(len(tracks), dim)).astype(np.float32)
+        return np.asarray(centres[at % CENTRES] + shift[at] + noisy, dtype=np.float32)
+
+
+def bench_refresh(
+    tracks: int, repeats: int, *, encoder: str, device: str, seed: int = 0, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Measure refreshes of everything and of one artist in a hundred, side by side.
+
+    Parameters
+    ----------
+    tracks : int
+        In the made catalogue.
+    repeats : int
+        Of both; the medians count.
+    encoder : str
+        Whose length the made content vectors have.
+    device : {"auto", "cpu", "cuda"}
+    seed : int
+        Fixes the catalogue.
+    on_progress : callable
+
+    Returns
+    -------
+    dict
+        In JSON's types: sizes, the seconds of each repeat with their stages, and ``checks``.
+    """
+    from jobs import Engine
+
+    made = _Catalogue.of(tracks, seed)
+    rng = np.random.default_rng([seed, 1])
+    warm = np.flatnonzero(made.warm)
+    # One warm track of each of these artists is not yet heard, or is withdrawn: half of the catalogues grow.
+    _, first = np.unique(made.artist[warm], return_index=True)
+    per_round = max(2, round(CHANGED_SHARE * len(np.unique(made.artist))))
+    changing = rng.permutation(warm[first])[: per_round * repeats].reshape(repeats, -1)
+    grows = np.arange(changing.shape[1]) % 2 == 0
+    with tempfile.TemporaryDirectory(prefix="anacrusis-bench-") as folder:
+        home = Path(folder) / "home"
+        began = time.perf_counter()
+        with Engine.open(home, create=True, encoder=encoder, device=device) as engine:
+            _fill(engine, made, set(changing[:, grows].ravel().tolist()), on_progress)
+        filled_s = time.perf_counter() - began
+        with Engine.open(home, encoder=encoder, device=device) as engine:
+            pairs = []
+            for number, turn in enumerate(changing):
+                # The first publish projects everything as well, so that a million tracks are not projected twice.
+                everything = _timed(engine, on_progress, everything=number > 0)
+                _change(engine, made, turn[grows], turn[~grows])
+                pairs.append((everything, _timed(engine, on_progress, everything=False)))
+            tiers = engine.status().tier_counts
+    return {
+        "tracks": tracks,
+        "artists": len(np.unique(made.artist)),
+        "warm": int(made.warm.sum()),
+        "changed_artists": per_round,
+        "repeats": repeats,
+        "dim": DIM,
+        "tier_counts": {tier.name.lower(): count for tier, count in tiers.items()},
+        "fill_s": filled_s,
+        "everything": [all_ for all_, _ in pairs],
+        "changed": [some for _, some in pairs],
+        "median_s": {
+            "everything": statistics.median(all_["seconds"] for all_, _ in pairs),
+            "changed": statistics.median(some["seconds"] for _, some in pairs),
+        },
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "checks": [_check(tracks, pairs)],
+    }
+
+
+def _check(tracks: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    ratio = statistics.median(some["seconds"] for _, some in pairs) / statistics.median(
+        all_["seconds"] for all_, _ in pairs
+    )
+    return {
+        "name": f"refresh of 1 % of the artists beside one of all, {tracks} tracks",
+        "measured": ratio,
+        "bound": MAX_RATIO,
+        "holds": ratio <= MAX_RATIO,
+    }
+
+
+def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict[str, Any]:
+    start = time.perf_counter()
+    done: RefreshReport = engine.refresh(everything=everything, on_progress=on_progress)
+    return {
+        "seconds": time.perf_counter() - start,
+        "projected": done.projected,
+        "reasons": done.reasons,
+        "stage_s": done.stage_s,
+    }
+
+
+def _fill(engine: Engine, made: _Catalogue, unheard: set[int], on_progress: OnProgress) -> None:
+    """Store the catalogue, a training that places its warm tracks, and a transfer fitted to it."""
+    from artist_transfer import FitOptions, RankingOptions, fit
+    from index import SpaceRecord
+    from jobs.models import keep_model
+    from jobs.projector import warm_tracks
+
+    n = len(made.artist)
+    for batch in _batches(np.arange(n)):
+        _store(engine, made, batch[~np.isin(batch, list(unheard))])
+        on_progress(Progress("fill", int(batch[-1]) + 1, n))
+    warm = np.flatnonzero(made.warm)
+    vectors = np.concatenate([made.places(batch, DIM, 1) for batch in _batches(warm)])
+    engine.store.create_space(SpaceRecord(SPACE_ID, DIM), [f"t{track}" for track in warm.tolist()], vectors)
+    encoder_id = engine.encoder.encoder_id
+    learned = [f"t{track}" for track in warm[np.argsort(made.artist[warm], kind="stable")][:TRAINED_ON].tolist()]
+    known = warm_tracks(engine.store, SPACE_ID, encoder_id, learned)
+    assert known is not None  # the catalogue was just stored
+    ranking = RankingOptions(steps=STEPS, candidates=256, listeners=128)
+    keep_model(engine.home, fit(known, FitOptions(method="ranking", ranking=ranking, device=engine.device)))
+
+
+def _store(engine: Engine, made: _Catalogue, tracks: NDArray[np.int64]) -> None:
+    from index import TrackRecord, WriteBatch
+
+    if len(tracks) == 0:
+        return
+    content = made.places(tracks, engine.encoder.dim, 2)
+    records = [
+        TrackRecord(
+            f"t{track}",
+            artist_ids=(f"a{artist}",) if guest < 0 else (f"a{artist}", f"a{guest}"),
+            audio_sha256=f"{track:064x}",
+        )
+        for track, artist, guest in zip(
+            tracks.tolist(), made.artist[tracks].tolist(), made.guest[tracks].tolist(), strict=True
+        )
+    ]
+    rows = [(record.track_id, vector) for record, vector in zip(records, content, strict=True)]
+    engine.store.commit(WriteBatch(tracks=records, content={engine.encoder.encoder_id: rows}))
+
+
+def _change(engine: Engine, made: _Catalogue, heard: NDArray[np.int64], withdrawn: NDArray[np.int64]) -> None:
+    _store(engine, made, heard)
+    engine.withdraw([f"t{track}" for track in withdrawn.tolist()], "a bench")
+
+
+def _batches(tracks: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for first in range(0, len(tracks), _COMMIT_TRACKS):
+        yield tracks[first : first + _COMMIT_TRACKS]
