@@ -67,7 +67,7 @@ def processes(place: Path) -> list[str]:
 
 def left_behind(place: Path) -> list[str]:
     """Processes that do not end, and folders of Ray."""
-    for _ in range(300):
+    for _ in range(1200):  # where the job was killed, two agents of Ray notice it after a minute
         if not processes(place):
             break
         time.sleep(0.1)
