@@ -14,6 +14,7 @@ from anacrusis.settings import keep_ray_quiet
 
 if TYPE_CHECKING:
     from jobs import RefreshReport
+    from jobs.bridge import BridgeReport
     from jobs.space_comparison import SpaceComparison
 
 
@@ -63,12 +64,21 @@ def import_(
     people = read_factors(users, id_column="user_id") if users is not None else None
     with shared(context).open_engine(home, create=True) as engine:
         done = import_space(engine, space_id, items, people, metric=metric, source=factors.name)
+        served, _ = engine.serving()
     if not report(json_to, done.as_dict()):
         say(
             f"space {space_id}: {done.track_count} tracks of {done.dim} dimensions, {done.user_count} users; "
             f"{done.known_share:.0%} of the tracks were ingested before, "
             f"the popularity of {done.popularity_share:.0%} is known"
         )
+        fit, serve = f"`anacrusis train --space {space_id}`", f"`anacrusis space publish {space_id}`"
+        if served:
+            say(
+                f"next: `anacrusis space compare {space_id}`; {serve} carries over what {served} serves and switches; "
+                f"then {fit} and `anacrusis refresh`"
+            )
+        else:
+            say(f"next: {fit}, then {serve}")
 
 
 def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
@@ -195,18 +205,41 @@ def publish(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Refuse where it has a smaller share of another served space's tracks."),
     ] = None,
+    bridge: Annotated[
+        bool,
+        typer.Option(
+            help="Carry cold tracks, tracks that it lacks, and the fitted transfer over from another served space, "
+            "where it has no transfer of its own."
+        ),
+    ] = True,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
-    """Project every cold track into a space, build its index, and switch queries over to it in one step."""
+    """Give every cold track its place in a space, build its index, and switch queries over to it in one step.
+
+    From another served space the places are carried over, by the alignment of the tracks that both share; only what has
+    changed is projected, by the transfer that was fitted there. `train --space` and `refresh` replace both.
+    """
+    from jobs.bridge import bridge_if_due
     from jobs.space_comparison import require_likeness
 
     with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
         compared = require_likeness(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
         )
+        carried, why = bridge_if_due(engine, space_id, on_progress=on_progress) if bridge else (None, "")
         done = engine.refresh(space_id=space_id, on_progress=on_progress)
-    _show_refresh(done, json_to, compared)
+    found: dict[str, Any] = {"comparison": compared.as_dict()} if compared is not None else {}
+    found |= {"bridge": carried.as_dict() if carried is not None else None, "no_bridge": why}
+    if report(json_to, done.as_dict() | found):
+        return
+    if compared is not None:
+        _show_comparison(compared)
+    if carried is not None:
+        _show_bridge(carried)
+    elif why:
+        print(why)
+    _show_refresh(done)
 
 
 def rollback(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
@@ -334,10 +367,25 @@ def _waiting(unheard: int) -> str:
     return f" {unheard} more wait for their audio." if unheard else ""
 
 
-def _show_refresh(done: RefreshReport, json_to: Path | None, compared: SpaceComparison | None = None) -> None:
-    if not report(json_to, done.as_dict() | ({"comparison": compared.as_dict()} if compared is not None else {})):
-        if compared is not None:
-            _show_comparison(compared)
+def _show_bridge(done: BridgeReport) -> None:
+    table(
+        f"carried from space {done.from_space_id} to {done.space_id}",
+        ("tracks", "#"),
+        [
+            ("cold, keep their place", done.carried),
+            ("lost by the training, keep the old one's place", done.fallen_back),
+            ("cold before, placed by the training", done.graduated),
+            ("there already", done.known),
+            ("shared, aligned by", done.shared),
+            ("shared, moved beyond the tolerance", done.moved["beyond"]),
+        ],
+    )
+    by = f" {done.base_model_id} places what has changed, as {done.model_id}." if done.model_id else ""
+    print(f"The alignment keeps a cosine of {done.cosine:.3f} (residual {done.residual:.3f}).{by}")
+
+
+def _show_refresh(done: RefreshReport, json_to: Path | None = None) -> None:
+    if not report(json_to, done.as_dict()):
         table(
             f"snapshot {done.snapshot_id} of space {done.space_id} is served",
             ("tier", "#tracks"),

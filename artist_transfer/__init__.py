@@ -6,8 +6,8 @@ is on, how far it may be trusted and which catalogue tracks it leaned on. Import
 import torch.
 """
 
-from artist_transfer.alignment import Alignment
-from artist_transfer.carried import carry_model
+from artist_transfer.alignment import HELD_OUT_FROM, Alignment
+from artist_transfer.carried import CARRIED, carry_model
 from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.credits import Credits, Role
@@ -21,7 +21,9 @@ from artist_transfer.types import NO_DATE, ColdTracks, Projection, Tier, WarmTra
 from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions, evidence, graduates, warm_up
 
 __all__ = [
+    "CARRIED",
     "CATALOGUE_LIMIT",
+    "HELD_OUT_FROM",
     "NO_DATE",
     "Alignment",
     "Background",

@@ -14,7 +14,8 @@ from artist_transfer.errors import TransferInputError
 from artist_transfer.model import FittedModel, ModelFacts, Placement, TransferModel
 from artist_transfer.types import ColdTracks, FloatArray
 
-METHOD = "carried"
+CARRIED = "carried"
+"""The method of a carried model."""
 
 _ROTATION, _FIGURES = "alignment.rotation", "alignment.figures"
 BASE = "base."
@@ -137,7 +138,7 @@ def carry_model(model: TransferModel, alignment: Alignment, space_id: str) -> Tr
     whole.require_common_ground()
     table, kept = base.facts.confidence, whole.cosine
     facts = ModelFacts(
-        method=METHOD,
+        method=CARRIED,
         space_id=space_id,
         encoder_id=base.encoder_id,
         content_dim=base.content_dim,

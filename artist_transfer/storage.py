@@ -25,8 +25,7 @@ from safetensors.numpy import save as save_tensors
 
 from artist_transfer.artist_mean import ArtistMeanModel
 from artist_transfer.audio_only import AudioOnly
-from artist_transfer.carried import BASE, CarriedModel
-from artist_transfer.carried import METHOD as CARRIED
+from artist_transfer.carried import BASE, CARRIED, CarriedModel
 from artist_transfer.confidence import ConfidenceTable
 from artist_transfer.errors import ModelFileError, TransferInputError
 from artist_transfer.model import FittedModel, ModelFacts, TransferModel

@@ -40,7 +40,7 @@ from index.fragments import ContentTarget, HeardPart
 from index.layout import Home
 from index.lease import Lease
 from index.object_store import is_object_store
-from index.schemas import ServedRows, as_popularity
+from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
@@ -127,4 +127,5 @@ __all__ = [
     "is_object_store",
     "record_basis",
     "record_basis_column",
+    "vector_column",
 ]

@@ -127,6 +127,10 @@ class Home:
         """User vectors of one space."""
         return self._of_space("users", space_id, creation)
 
+    def moved(self, space_id: str, creation: str) -> str:
+        """How far one space has its tracks from where the one before had them."""
+        return self._of_space("moved", space_id, creation)
+
     def _of_space(self, kind: str, space_id: str, creation: str) -> str:
         name = f"{check_name(space_id, 'space_id')}.{check_name(creation, 'creation')}.lance"
         return self._below(kind, name)

@@ -132,6 +132,9 @@ def users_schema(dim: int) -> pa.Schema:
     return pa.schema([key_field("user_id"), pa.field("vector", pa.list_(pa.float32(), dim))])
 
 
+MOVED = pa.schema([key_field("track_id"), pa.field("moved", pa.float32()), pa.field("stamp", pa.string())])
+
+
 def vector_column(vectors: Float32Array) -> pa.Array:
     """View a C-contiguous float32 array of shape (n, dim) as a FixedSizeList column, without a copy."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])

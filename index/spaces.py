@@ -19,6 +19,7 @@ from index.errors import InvalidIdError, InvalidVectorError, SpaceExistsError
 from index.layout import Home
 from index.registry import Registry, new_space
 from index.schemas import (
+    MOVED,
     POPULARITY,
     ServedRows,
     collaborative_table,
@@ -29,7 +30,14 @@ from index.schemas import (
 )
 from index.tables import ROW_VERSION, Table
 from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier
-from index.validation import check_id, check_listens, check_served, check_unique, check_vectors
+from index.validation import (
+    check_id,
+    check_listens,
+    check_served,
+    check_served_columns,
+    check_unique,
+    check_vectors,
+)
 
 _NOT_STALER = "source.fresh_version >= target.fresh_version"
 
@@ -130,6 +138,40 @@ class SpaceTables:
         if not rows:
             return served.version
         return served.upsert(served_table(space_id, rows, space.dim, as_of), update_if=_NOT_STALER)
+
+    def stage(self, space_id: str, rows: pa.Table, as_of: int) -> int:
+        """Merge rows that are columns already; see `Store.stage_served`."""
+        space = self._registry.space(space_id)
+        check_served_columns(rows, dim=space.dim, metric=space.metric)
+        served = self.served(space_id)
+        if not rows.num_rows:
+            return served.version
+        given = {
+            **{name: rows[name] for name in rows.schema.names},
+            "space_id": pa.repeat(pa.scalar(space_id), rows.num_rows),
+            "fresh_version": pa.repeat(pa.scalar(as_of, pa.int64()), rows.num_rows),
+        }
+        schema = served_schema(space.dim)
+        staged = pa.Table.from_arrays([given[name] for name in schema.names], names=schema.names).cast(schema)
+        return served.upsert(staged, update_if=_NOT_STALER)
+
+    def note_moved(self, space_id: str, rows: pa.Table) -> None:
+        """Keep how far tracks have moved; see `Store.note_moved`."""
+        address, name = self._moved(space_id)
+        if self._home.exists(address):
+            self._table(address, name, "track_id").upsert(rows.cast(MOVED))
+        else:
+            Table.create(address, name, "track_id", rows.cast(MOVED))
+
+    def moved(self, space_id: str) -> pa.Table:
+        """Give how far tracks have moved; see `Store.moved`."""
+        address, name = self._moved(space_id)
+        if not self._home.exists(address):
+            return MOVED.empty_table()
+        return self._table(address, name, "track_id").read()
+
+    def _moved(self, space_id: str) -> tuple[str, str]:
+        return self._home.moved(space_id, self._registry.creation(space_id)), f"moved/{space_id}"
 
     def fold(self, space_id: str) -> tuple[int, int]:
         """Bring the fresh rows that no snapshot contains yet into the served table.

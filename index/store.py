@@ -450,6 +450,42 @@ class Store:
         """
         return self._spaces.replace_served(space_id, rows, as_of)
 
+    def stage_served(self, space_id: str, rows: pa.Table, *, as_of: int) -> int:
+        """Merge rows that are columns already into the served table, in one commit; else as `replace_served`.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            The columns of `index.schemas.served_schema`, but for ``space_id`` and ``fresh_version``, in any order.
+        as_of : int
+            As for `replace_served`.
+
+        Returns
+        -------
+        int
+            Version of the served table.
+
+        Raises
+        ------
+        UnknownSpaceError, InvalidInputError
+        """
+        return self._spaces.stage(space_id, rows, as_of)
+
+    def note_moved(self, space_id: str, rows: pa.Table) -> None:
+        """Keep how far a training has tracks from where the one before had them, over what was kept of them before.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Columns ``track_id``, ``moved`` (float32, at least 0) and ``stamp`` (what the move changes for those who
+            lean on the track; empty where it is too small to).
+        """
+        self._spaces.note_moved(space_id, rows)
+
+    def moved(self, space_id: str) -> pa.Table:
+        """Give what `note_moved` has kept, in no order; without a row where a space was never bridged to."""
+        return self._spaces.moved(space_id)
+
     def served_vectors(
         self, space_id: str, track_ids: Sequence[str], *, snapshot: SnapshotRecord | None = None
     ) -> dict[str, ServedVector]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from index.errors import InvalidIdError, InvalidQueryError, InvalidTrackError, InvalidVectorError
+from index.schemas import column_vectors
 from index.types import Float32Array, Metric, ServedVector, SpaceRecord, Tier, TrackRecord
 
 MAX_ID_LENGTH = 256
@@ -232,6 +234,27 @@ def check_served(rows: Sequence[ServedVector], *, dim: int, metric: Metric) -> N
     if rows:
         stacked = np.stack([np.asarray(row.vector) for row in rows])
         check_vectors(stacked, dim=dim, metric=metric, names=[row.track_id for row in rows])
+
+
+def check_served_columns(rows: pa.Table, *, dim: int, metric: Metric) -> None:
+    """Refuse columns of served vectors that could not be searched; see `check_served`.
+
+    Raises
+    ------
+    InvalidIdError, InvalidVectorError
+    """
+    ids = rows["track_id"].to_pylist()
+    for track_id in ids:
+        check_id(track_id)
+    check_unique(ids, "track_id")
+    confidence = np.asarray(rows["confidence"].to_numpy())
+    bad = np.flatnonzero(~((confidence >= 0.0) & (confidence <= 1.0)))
+    if len(bad):
+        raise InvalidVectorError(
+            f"vector of {_shown(ids[bad[0]])} has the confidence {confidence[bad[0]]}: it must lie in [0, 1]",
+            field="confidence",
+        )
+    check_vectors(column_vectors(rows["vector"]), dim=dim, metric=metric, names=ids)
 
 
 def check_damping(damping: float, space: SpaceRecord) -> None:

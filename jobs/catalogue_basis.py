@@ -45,7 +45,9 @@ def catalogue_stamps(store: Store, space_id: str) -> pa.Table | None:
         are the same; one that is not named has the empty stamp. None: no track has any, as in every space whose
         vectors came with one training.
     """
-    return None
+    moved = store.moved(space_id)
+    stamped = moved.filter(pc.not_equal(moved["stamp"], ""))
+    return stamped.select(["track_id", "stamp"]) if stamped.num_rows else None
 
 
 def catalogue_tracks(

@@ -15,6 +15,7 @@
     ├── NothingToServeError     a space without a single usable track   NOTHING_TO_SERVE
     ├── SpaceComparisonError    spaces that cannot be compared          COMPARISON_INVALID
     ├── PublishRefusedError     a space below the limits it was given   PUBLISH_REFUSED
+    ├── BridgeError             spaces that cannot be bridged           BRIDGE_INVALID
     ├── BenchmarkError          a benchmark folder cannot be taken      BENCHMARK_INVALID
     ├── EvaluationError         an evaluation that cannot be run        EVALUATION_INVALID
     ├── RayError                Ray cannot run a job, or lost a worker  RAY_FAILED
@@ -123,6 +124,12 @@ class PublishRefusedError(JobError):
     """A space lies farther from the served one than the limits of this publish allow; nothing was switched."""
 
     reason = "PUBLISH_REFUSED"
+
+
+class BridgeError(JobError):
+    """Nothing can be carried from one space into another; neither has changed."""
+
+    reason = "BRIDGE_INVALID"
 
 
 class BenchmarkError(JobError):
