@@ -30,7 +30,7 @@ test: install  ## The tests, under 10 minutes on two cores
 test-all: install  ## The slow ones too
 	$(BIN)/python -m pytest -m ""
 
-check: install  ## Lint, types, the layering of the rooms, the proto; that generated code and the README's figures are current
+check: install  ## Lint, types, the layering of the rooms, the proto, deploy/; that generated code and the README's figures are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,6 +38,9 @@ check: install  ## Lint, types, the layering of the rooms, the proto; that gener
 	$(BIN)/buf lint
 	$(BIN)/python -m grpc_service.generate --check
 	$(BIN)/python -m benchmarks.readme_results --check
+	$(BIN)/python -m benchmarks.scale --check
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/kubernetes-validate --strict deploy/kubernetes/*.yaml deploy/kubernetes/gpu/*.yaml
 
 format: install  ## Let ruff put the source in order
 	$(BIN)/ruff check --fix .

@@ -76,7 +76,7 @@ def neighbors(
         max_per_artist=max_per_artist,
         popularity_damping=popularity_damping,
     )
-    with shared(context).open_engine(home) as engine:
+    with shared(context).open_engine(home, read_only=True) as engine:
         answer = engine.ask(query)
         hits = answer.hits[0]
         records = engine.describe(hits.track_ids)

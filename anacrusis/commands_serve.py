@@ -23,6 +23,13 @@ def serve(
         int | None,
         typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one (default: 50051)."),
     ] = None,
+    read_only: Annotated[
+        bool,
+        typer.Option(
+            "--read-only",
+            help="Be a replica: answer queries, follow what others write to the home, and refuse what would change it.",
+        ),
+    ] = False,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -31,8 +38,9 @@ def serve(
 
     options = shared(context).settings.server
     options = replace(options, host=options.host if host is None else host, port=options.port if port is None else port)
-    with shared(context).open_engine(home, create=True) as engine:
-        engine.warm_up()
+    with shared(context).open_engine(home, create=not read_only, read_only=read_only) as engine:
+        if not read_only:  # nothing is encoded here
+            engine.warm_up()
 
         def ready(address: str) -> None:
             space_id, snapshot_id = engine.serving()
@@ -41,7 +49,8 @@ def serve(
                 what = f"{engine.status().tracks} tracks of space {space_id}, snapshot {snapshot_id}"
             else:
                 what = "nothing yet: no snapshot is published, and queries get NO_SNAPSHOT until one is"
-            say(f"serving on {address}, home {engine.home}: {what}")
+            replica = "read-only replica, " if read_only else ""
+            say(f"serving on {address}, {replica}home {engine.home}: {what}")
 
         run_server(engine, options, on_ready=ready)
     say("stopped")

@@ -85,7 +85,7 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
     """List spaces and snapshots, and which snapshot is served."""
     from jobs.spaces import list_spaces
 
-    with shared(context).open_engine(home) as engine:
+    with shared(context).open_engine(home, read_only=True) as engine:
         spaces, snapshots = list_spaces(engine)
     if not report(json_to, {"spaces": spaces, "snapshots": snapshots}):
         table(
@@ -143,7 +143,7 @@ def compare(
         require_plots()
         with blaming(report_to):
             report_to.mkdir(parents=True, exist_ok=True)
-    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+    with shared(context).open_engine(home, read_only=True) as engine, shown_progress() as on_progress:
         found = compare_spaces(engine, space_id, with_space_id, on_progress=on_progress)
     if report_to is not None:
         from jobs.space_plots import plot_comparison
@@ -339,7 +339,7 @@ def refresh(
     from jobs.on_ray import RayOptions
 
     if dry_run:
-        with shared(context).open_engine(home) as engine:
+        with shared(context).open_engine(home, read_only=True) as engine:
             plan = engine.plan_refresh(artist or None, space_id=space_id, everything=everything)
         if not report(json_to, plan.as_dict()):
             _show_reasons(f"a refresh of space {plan.space_id} would project", plan.reasons)

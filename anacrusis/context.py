@@ -87,7 +87,9 @@ class Context:
         return home
 
     @contextmanager
-    def open_engine(self, home: str | Path | None, *, create: bool = False) -> Iterator[Engine]:
+    def open_engine(
+        self, home: str | Path | None, *, create: bool = False, read_only: bool = False
+    ) -> Iterator[Engine]:
         """Open the home folder for work.
 
         Parameters
@@ -96,6 +98,8 @@ class Context:
             The command's own ``--home``.
         create : bool
             Whether a folder that does not exist becomes a new home.
+        read_only : bool
+            Whether nothing is written to it.
 
         Yields
         ------
@@ -117,6 +121,7 @@ class Context:
             Engine.open(
                 folder,
                 create=create,
+                read_only=read_only,
                 encoder=self.settings.encoder,
                 device=self.settings.device,
                 limits=self.settings.audio,

@@ -33,12 +33,12 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
+def running_server(home: Path | str, *arguments: str) -> Iterator[ServerProcess]:
     """Run ``anacrusis serve`` on a free loopback port.
 
     Parameters
     ----------
-    home : Path
+    home : Path or str
         The home folder to serve.
     *arguments : str
         Further arguments of ``serve``.

@@ -4,8 +4,8 @@ Run it with ``python -m benchmarks.backfill [--copies 8] [--json FILE]``. Made m
 the bundled soundtrack, each of its 36 excerpts of 30 s as often as asked for, under another id each time. ``anacrusis
 ingest`` and ``anacrusis backfill`` take it in one after the other, each in a process and a home of its own; what is
 compared are their own reports, in which starting Ray and its workers counts. Ray runs its workers at a niceness of 15;
-``ingest`` is run at the same one, so that whatever else the machine does takes its time from both alike. Then both homes
-are compared.
+``ingest`` is run at the same one, so that whatever else the machine does takes its time from both alike. Then both
+homes are compared.
 """
 
 from __future__ import annotations

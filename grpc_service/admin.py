@@ -105,6 +105,8 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             device=status.device,
             waiting_query_count=self._work.searches.waiting,
             waiting_job_count=self._work.ingests.held + self._work.refreshes.held,
+            read_only=status.read_only,
+            poll_interval_s=self._work.options.poll_interval_s,
         )
         if status.space is not None:
             response.space_id = status.space.space_id

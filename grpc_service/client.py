@@ -108,12 +108,13 @@ REFRESH_TIMEOUT_S = 24 * 3600.0
 
 
 class Client(NeighborQueries):
-    """One connection to a server; thread safe; a context manager.
+    """A connection to a server, or one to each of several; thread safe; a context manager.
 
     Parameters
     ----------
     address : str
-        ``host:port``.
+        ``host:port``; of several servers ``ipv4:HOST:PORT,HOST:PORT``, or ``dns:///NAME:PORT`` where a name has several
+        addresses. Those that can be reached are asked in turn.
     timeout_s : float, optional
         Deadline of each call, all its tries together, in seconds. Every method takes another one for itself.
     retries : int, optional
@@ -136,6 +137,8 @@ class Client(NeighborQueries):
                 ("grpc.max_send_message_length", -1),
                 # A proxy for the web (http_proxy) knows no way to a service inside, let alone to the loopback.
                 ("grpc.enable_http_proxy", 0),
+                # One after the other; with one server, that one.
+                ("grpc.lb_policy_name", "round_robin"),
             ],
         )
         super().__init__(self._channel, RetryPolicy(timeout_s, retries))

@@ -287,6 +287,10 @@ class ServiceStatus:
     track_count, fresh_count, withdrawn_count : int
     encoder_id, model_id, device : str
     waiting_query_count, waiting_job_count : int
+    read_only : bool
+        Whether the server is a replica, which changes nothing.
+    poll_interval_s : float
+        Seconds between two looks for what other processes did.
     """
 
     space_id: str
@@ -303,6 +307,8 @@ class ServiceStatus:
     device: str
     waiting_query_count: int
     waiting_job_count: int
+    read_only: bool
+    poll_interval_s: float
 
 
 def neighbors_from_packed(space_id: str, snapshot_id: str, packed: neighbor_pb.PackedHits) -> Neighbors:
@@ -415,4 +421,6 @@ def status_from(reply: admin_pb.GetStatusResponse) -> ServiceStatus:
         device=reply.device,
         waiting_query_count=reply.waiting_query_count,
         waiting_job_count=reply.waiting_job_count,
+        read_only=reply.read_only,
+        poll_interval_s=reply.poll_interval_s,
     )

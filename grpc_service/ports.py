@@ -51,5 +51,8 @@ class ServedEngine(Protocol):
     def sync(self) -> bool:
         """Adopt what other processes did; True when something changed."""
 
+    def require_writable(self) -> None:
+        """Refuse what would change the home, where this is a replica."""
+
     def close(self) -> None:
         """Let go of the home."""

@@ -66,6 +66,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         header = first.header
         element_type: common.ElementType = track_messages.checked_element_type(header.element_type)
         track_messages.release_of(header.track, b"")  # refuses wrong metadata before the audio has travelled
+        self._work.engine.require_writable()
         chunks: list[bytes] = []
         received = 0
         try:

@@ -100,6 +100,7 @@ def build_snapshot(
         if on_progress is not None:
             on_progress(BuildProgress(stage, done, total))
 
+    store.layout.require_writable()
     space = store.space(space_id)
     tell("fold", 0, 0)
     served_version, fresh_version = store.space_tables.fold(space_id)

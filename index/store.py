@@ -145,6 +145,7 @@ class Store:
         DamagedHomeError
             A table could not be written; what the batch wrote before it stays, and writing it again is safe.
         """
+        self._home.require_writable()
         self._check(batch)
         if batch.row_count == 0:
             return CommitReceipt()
@@ -345,6 +346,7 @@ class Store:
             Wrong dimension, NaN, values beyond 1e15, zero vectors of tracks where the metric is cosine, or listens
             below 0.
         """
+        self._home.require_writable()
         return self._spaces.create(space, track_ids, vectors, user_ids, user_vectors, listens)
 
     def spaces(self) -> list[SpaceRecord]:
@@ -448,6 +450,7 @@ class Store:
         ------
         UnknownSpaceError, InvalidInputError
         """
+        self._home.require_writable()
         return self._spaces.replace_served(space_id, rows, as_of)
 
     def stage_served(self, space_id: str, rows: pa.Table, *, as_of: int) -> int:
@@ -469,6 +472,7 @@ class Store:
         ------
         UnknownSpaceError, InvalidInputError
         """
+        self._home.require_writable()
         return self._spaces.stage(space_id, rows, as_of)
 
     def note_moved(self, space_id: str, rows: pa.Table) -> None:
@@ -480,6 +484,7 @@ class Store:
             Columns ``track_id``, ``moved`` (float32, at least 0) and ``stamp`` (what the move changes for those who
             lean on the track; empty where it is too small to).
         """
+        self._home.require_writable()
         self._spaces.note_moved(space_id, rows)
 
     def moved(self, space_id: str) -> pa.Table:
@@ -516,6 +521,7 @@ class Store:
 
     def record_snapshot(self, snapshot: SnapshotRecord) -> None:
         """Record a built snapshot and protect the Lance version that it needs."""
+        self._home.require_writable()
         self._spaces.served(snapshot.space_id).protect(snapshot.snapshot_id, snapshot.served_version)
         self._registry.add_snapshot(snapshot)
 
@@ -533,6 +539,7 @@ class Store:
         PublishedMeanwhileError
             Another publish or a rollback came after that sequence; nothing was switched.
         """
+        self._home.require_writable()
         return self._registry.publish(snapshot_id, after=after)
 
     def publish_sequence(self) -> int:
@@ -556,6 +563,7 @@ class Store:
 
         Rolling back again goes one further back. Raises `NoSnapshotError` or `NoRollbackError`.
         """
+        self._home.require_writable()
         return self._registry.rollback()
 
     def lease(self, name: str, *, ttl_s: float = DEFAULT_TTL_S) -> AbstractContextManager[Lease]:
@@ -583,6 +591,7 @@ class Store:
             Another one holds it; names who, and until when. Raised on entering, at once: nothing is waited for.
         InvalidInputError, InvalidIdError
         """
+        self._home.require_writable()
         return self._leases.hold(name, ttl_s)
 
     @property

@@ -31,6 +31,8 @@ class EngineStatus:
         The transfer behind the snapshot's projected vectors; empty where it has none.
     device : str
         Where the search runs.
+    read_only : bool
+        Whether this is a replica, which changes nothing.
     """
 
     space: SpaceRecord | None
@@ -42,6 +44,7 @@ class EngineStatus:
     encoder_id: str
     model_id: str
     device: str
+    read_only: bool
 
 
 @dataclass(frozen=True, eq=False)

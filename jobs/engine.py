@@ -75,6 +75,7 @@ class Engine:
         encoder: str = "musicnn-msd",
         device: str = "auto",
         limits: AudioLimits | None = None,
+        read_only: bool = False,
         cache: Path | None = None,
     ) -> Self:
         """Open a home folder.
@@ -91,6 +92,9 @@ class Engine:
         device : {"auto", "cpu", "cuda"}
         limits : AudioLimits, optional
             What audio is taken.
+        read_only : bool
+            Whether nothing is written to the home, which has to be there, and every call that would is refused: a
+            replica answers queries, and follows by `sync` what is published, ingested and withdrawn elsewhere.
         cache : Path, optional
             Where copies of an object store's indexes are kept from one opening to the next.
 
@@ -98,7 +102,8 @@ class Engine:
         -------
         Engine
             To be closed, or used as a context manager. Tracks that were stored but not yet projected, because a
-            process ended between the two, are served from here on.
+            process ended between the two, are served from here on; with `read_only`, once another one has opened the
+            home and projected them.
 
         Raises
         ------
@@ -107,11 +112,12 @@ class Engine:
         index.HomeUnreachableError
             When the object store does not answer, has no such bucket, or refuses the credentials.
         """
-        store = Store.open(home, create=create, cache=cache)
+        store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
             searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
             engine = cls(store, searcher, encoder=encoder, device=device, limits=limits or AudioLimits())
-            engine._catch_up.serve_missing()
+            if not read_only:
+                engine._catch_up.serve_missing()
         except BaseException:
             store.close()
             raise
@@ -144,6 +150,20 @@ class Engine:
 
                 self._encoder = load_encoder(self._encoder_name, device=self.device)
             return self._encoder
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be written to the home."""
+        return self.home.read_only
+
+    def require_writable(self) -> None:
+        """Refuse what would change the home, before any work is done for it.
+
+        Raises
+        ------
+        index.ReadOnlyError
+        """
+        self.home.require_writable()
 
     def warm_up(self) -> None:
         """Load the encoder and the transfer now, so that the first release does not wait for them."""
@@ -271,6 +291,7 @@ class Engine:
             encoder_id=self._encoder.encoder_id if self._encoder is not None else self._encoder_name,
             model_id=snapshot.model_id if snapshot is not None else "",
             device=status.device,
+            read_only=self.read_only,
         )
 
     # Changing --------------------------------------------------------------------------------------------------------
@@ -287,6 +308,7 @@ class Engine:
         list of IngestOutcome
             In the same order; a refused release's outcome holds the error.
         """
+        self.require_writable()
         return self.ingester.ingest(releases)
 
     def record_feedback(self, events: Sequence[FeedbackEvent], *, space_id: str = "") -> FeedbackReport:
@@ -307,6 +329,7 @@ class Engine:
         ------
         index.NoSnapshotError, index.SpaceMismatchError
         """
+        self.require_writable()
         return self._feedback.record(events, space_id=space_id)
 
     def withdraw(self, track_ids: Sequence[str], reason: str = "") -> list[str]:
@@ -422,7 +445,8 @@ class Engine:
         bool
             Whether anything was new.
         """
-        return self._catch_up.sync()
+        # A replica leaves the projecting of what is missing to those who write.
+        return self.searcher.sync() if self.read_only else self._catch_up.sync()
 
     def adopt(self) -> None:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""

@@ -198,3 +198,18 @@ def test_settings_of_a_wrong_kind(anacrusis: CommandLine, tmp_path: Path, settin
     assert anacrusis("--config", config, "space", "list") == 2
     assert sentence in anacrusis.err
     assert "Traceback" not in anacrusis.err
+
+
+@pytest.mark.parametrize(
+    ("home", "sentence"),
+    [
+        ("s3://nowhere-at-all/home", "no such bucket"),
+        ("gs://bucket/home", "write s3://BUCKET/PREFIX"),
+        ("s3://anacrusis-tests/empty", "no home folder"),
+    ],
+)
+def test_an_object_store_that_holds_no_home(anacrusis: CommandLine, s3: object, home: str, sentence: str) -> None:
+    assert anacrusis("--home", home, "space", "list") == 2
+    assert sentence in anacrusis.err
+    assert "Traceback" not in anacrusis.err
+    assert "a-secret-of-the-tests" not in anacrusis.err

@@ -258,7 +258,11 @@ class FakeEngine:
             encoder_id="encoder-1",
             model_id="model-1",
             device="cpu",
+            read_only=False,
         )
+
+    def require_writable(self) -> None:
+        """A fake is never a replica."""
 
     def sync(self) -> bool:
         self._note("sync")

@@ -71,7 +71,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("space_id", "snapshot_id", "dim", "metric", "snapshot_time", "collaborative_count", "artist_transfer_count", "audio_only_count", "track_count", "fresh_count", "withdrawn_count", "encoder_id", "model_id", "device", "waiting_query_count", "waiting_job_count")
+    __slots__ = ("space_id", "snapshot_id", "dim", "metric", "snapshot_time", "collaborative_count", "artist_transfer_count", "audio_only_count", "track_count", "fresh_count", "withdrawn_count", "encoder_id", "model_id", "device", "waiting_query_count", "waiting_job_count", "read_only", "poll_interval_s")
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,8 @@ class GetStatusResponse(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     WAITING_QUERY_COUNT_FIELD_NUMBER: _ClassVar[int]
     WAITING_JOB_COUNT_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    POLL_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
     space_id: str
     snapshot_id: str
     dim: int
@@ -104,4 +106,6 @@ class GetStatusResponse(_message.Message):
     device: str
     waiting_query_count: int
     waiting_job_count: int
-    def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[str] = ..., snapshot_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., collaborative_count: _Optional[int] = ..., artist_transfer_count: _Optional[int] = ..., audio_only_count: _Optional[int] = ..., track_count: _Optional[int] = ..., fresh_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., encoder_id: _Optional[str] = ..., model_id: _Optional[str] = ..., device: _Optional[str] = ..., waiting_query_count: _Optional[int] = ..., waiting_job_count: _Optional[int] = ...) -> None: ...
+    read_only: bool
+    poll_interval_s: float
+    def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[str] = ..., snapshot_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., collaborative_count: _Optional[int] = ..., artist_transfer_count: _Optional[int] = ..., audio_only_count: _Optional[int] = ..., track_count: _Optional[int] = ..., fresh_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., encoder_id: _Optional[str] = ..., model_id: _Optional[str] = ..., device: _Optional[str] = ..., waiting_query_count: _Optional[int] = ..., waiting_job_count: _Optional[int] = ..., read_only: _Optional[bool] = ..., poll_interval_s: _Optional[float] = ...) -> None: ...
