@@ -1,4 +1,4 @@
-"""Commands on spaces: space import, list, compare, publish, rollback; train; refresh."""
+"""Commands on spaces: space import, list, compare, publish; train; refresh."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from anacrusis import commands_snapshots
 from anacrusis.console import blaming, report, say, shown_progress, table
 from anacrusis.context import MAX_SEED, Home, Json, RayAddress, Workers, shared
 from anacrusis.settings import keep_ray_quiet
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
     space.command("list")(list_)
     space.command()(compare)
     space.command()(publish)
-    space.command()(rollback)
+    commands_snapshots.register(app, space)
     app.add_typer(space, name="space")
     app.command()(train)
     app.command()(refresh)
@@ -106,7 +107,7 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
         )
         table(
             "snapshots",
-            ("snapshot", "space", "#tracks", "index", "model", "built", "served"),
+            ("snapshot", "space", "#tracks", "index", "model", "built", "served", "#steps back"),
             [
                 (
                     s["snapshot_id"],
@@ -116,6 +117,7 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
                     s["model_id"],
                     s["created_at"],
                     "yes" if s["published"] else "",
+                    s["steps_back"] or "",
                 )
                 for s in snapshots
             ],
@@ -240,16 +242,6 @@ def publish(
     elif why:
         print(why)
     _show_refresh(done)
-
-
-def rollback(context: typer.Context, home: Home = None, json_to: Json = None) -> None:
-    """Serve the snapshot that was served before this one."""
-    from jobs.spaces import rollback_snapshot
-
-    with shared(context).open_engine(home) as engine:
-        snapshot = rollback_snapshot(engine)
-    if not report(json_to, {"space_id": snapshot.space_id, "snapshot_id": snapshot.snapshot_id}):
-        say(f"serving snapshot {snapshot.snapshot_id} of space {snapshot.space_id} again")
 
 
 def train(
