@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,17 @@ Home = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option("--json", callback=writable, help="Write the report to this file as JSON; - is standard output."),
+]
+
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray-address", metavar="HOST:PORT", help="A Ray cluster (default: a Ray of its own on this machine)."
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=0, help="Processes that hold a network (default: one a GPU, else one a CPU core)."),
 ]
 
 
@@ -100,7 +111,7 @@ class Context:
         SettingsError
             When no home was named, or the file system refuses it, at once or later.
         """
-        from index import is_object_store
+        from index import Retention, is_object_store
         from jobs import Engine
 
         folder = self.home_folder(str(home) if home is not None else None)
@@ -114,6 +125,7 @@ class Context:
                 encoder=self.settings.encoder,
                 device=self.settings.device,
                 limits=self.settings.audio,
+                retention=Retention(**asdict(self.settings.retention)),
                 cache=self.settings.cache,
             ) as engine,
         ):

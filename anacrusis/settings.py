@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,33 @@ from grpc_service.options import ServerOptions
 ENV_PREFIX = "ANACRUSIS_"
 MAX_CONFIG_BYTES = 1 << 20
 
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """Which snapshots and spaces are kept: the part of `index.Retention` that is a matter of taste.
+
+    It stands here because that room is heavy, and the settings are read before it is known what is asked for.
+
+    Attributes
+    ----------
+    snapshots : int
+        So many of the way back are kept however old they are, 1 or more.
+    days : float
+        What was built, served or imported within so many days is kept, 0 to 36500.
+    """
+
+    snapshots: int = 5
+    days: float = 14.0
+
+    def __post_init__(self) -> None:
+        if self.snapshots < 1:
+            raise ValueError(f"{self.snapshots} snapshots cannot be kept; keep 1, the published one, or more")
+        if not 0 <= self.days <= 36_500:
+            raise ValueError(f"snapshots cannot be kept for {self.days} days; give 0 to 36500")
+
+
 # The sections are the rooms' own option classes, so that a limit is written down, explained and checked once.
-for _section in (AudioLimits, ServerOptions):
+for _section in (AudioLimits, RetentionSettings, ServerOptions):
     setattr(_section, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010  # pydantic's hook, unknown to mypy
 
 
@@ -49,6 +74,8 @@ class Settings(BaseSettings):
         Least severe message that is logged.
     audio : encoders.AudioLimits
         What audio is taken.
+    retention : RetentionSettings
+        Which snapshots and spaces are kept.
     server : grpc_service.options.ServerOptions
         Where and how the server listens.
     """
@@ -67,6 +94,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     audio: AudioLimits = AudioLimits()
+    retention: RetentionSettings = RetentionSettings()
     server: ServerOptions = ServerOptions()
 
     @model_validator(mode="before")

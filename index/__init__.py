@@ -40,10 +40,12 @@ from index.fragments import ContentTarget, HeardPart
 from index.layout import Home
 from index.lease import Lease
 from index.object_store import is_object_store
+from index.retention import Retention, RetentionPlan
 from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
+from index.tables import TableFigures
 from index.types import (
     MAX_K,
     NO_DATE,
@@ -63,6 +65,7 @@ from index.types import (
     TrackRecord,
     WriteBatch,
 )
+from index.upkeep import Tidied, Upkeep, alerts
 from index.view import SearchView
 
 __all__ = [
@@ -98,6 +101,8 @@ __all__ = [
     "PublishRecord",
     "PublishedMeanwhileError",
     "ReadOnlyError",
+    "Retention",
+    "RetentionPlan",
     "SearchResult",
     "SearchView",
     "Searcher",
@@ -112,13 +117,17 @@ __all__ = [
     "Store",
     "StoreClosedError",
     "StoreError",
+    "TableFigures",
+    "Tidied",
     "Tier",
     "TrackRecord",
     "UnknownSnapshotError",
     "UnknownSpaceError",
     "UnknownTrackError",
+    "Upkeep",
     "WithdrawnTrackError",
     "WriteBatch",
+    "alerts",
     "as_popularity",
     "basis_with",
     "build_snapshot",

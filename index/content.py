@@ -41,6 +41,10 @@ class ContentTables:
         with self._lock:
             return list(self._opened.values())
 
+    def all(self) -> list[Table]:
+        """Open the tables of all encoders."""
+        return [table for name in self._home.encoder_ids if (table := self._table(name)) is not None]
+
     def check(self, encoder_id: str, rows: Iterable[tuple[str, Float32Array]]) -> None:
         """Refuse rows that the encoder's table could not hold.
 

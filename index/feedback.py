@@ -191,6 +191,10 @@ class FeedbackTables:
         with self._lock:
             return [table for table in (self._events, self._standings) if table is not None]
 
+    def all(self) -> list[Table]:
+        """Open the tables that there are."""
+        return [table for table in (self._event_table(), self._standing_table()) if table is not None]
+
     @property
     def version(self) -> int:
         """Latest version of the events; 0 where there are none."""

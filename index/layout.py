@@ -18,6 +18,9 @@ FORMAT = "anacrusis-home"
 FORMAT_VERSION = 3
 """Version 2: served and fresh tables hold popularity. Version 3: and the basis of a projection's catalogue."""
 
+SPACE_FOLDERS = ("served", "fresh", "users", "moved")
+"""Folders that hold a table of each space."""
+
 _MARKER = "home.json"
 _KNOWN = frozenset(
     {_MARKER, "tracks.lance", "withdrawn.lance", "content", "served", "fresh", "users", "registry", "indexes"}
@@ -97,6 +100,11 @@ class Home:
         """How far tracks have warmed up."""
         return self._below("standings.lance")
 
+    @property
+    def encoder_ids(self) -> list[str]:
+        """Encoders that have a table of content vectors."""
+        return [name.removesuffix(".lance") for name in self.files.names("content") if name.endswith(".lance")]
+
     def registry(self, name: str) -> str:
         """Table of spaces, snapshots or publishes."""
         return self._below("registry", f"{name}.lance")
@@ -130,6 +138,10 @@ class Home:
     def moved(self, space_id: str, creation: str) -> str:
         """How far one space has its tracks from where the one before had them."""
         return self._of_space("moved", space_id, creation)
+
+    def of_space(self, space_id: str, creation: str) -> list[str]:
+        """All tables of one space, whether or not they are there."""
+        return [self._of_space(kind, space_id, creation) for kind in SPACE_FOLDERS]
 
     def _of_space(self, kind: str, space_id: str, creation: str) -> str:
         name = f"{check_name(space_id, 'space_id')}.{check_name(creation, 'creation')}.lance"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -22,7 +23,9 @@ from index.errors import (
     UnknownSnapshotError,
     UnknownSpaceError,
 )
+from index.history import rollback_stack
 from index.layout import Home
+from index.retired import Kind, Marks, Retired
 from index.schemas import PUBLISHES, SNAPSHOTS, SPACES
 from index.tables import Remembered, Table
 from index.types import Metric, PublishKind, PublishRecord, SnapshotRecord, SpaceRecord, utc_now
@@ -47,6 +50,7 @@ class Registry:
     def __init__(self, home: Home) -> None:
         tables = {name: Table(home.registry(name), f"registry/{name}", key) for name, (_, key) in _TABLES.items()}
         self._spaces, self._snapshots, self._publishes = tables.values()
+        self._retired = Retired(home)
         self._known_spaces = Remembered(self._spaces)
         self._known_snapshots = Remembered(self._snapshots)
         self._known_publishes = Remembered(self._publishes)
@@ -87,12 +91,14 @@ class Registry:
         if not self._spaces.insert(_rows([row], SPACES)) and self.creation(space.space_id) != creation:
             self.refuse_space(space.space_id)
 
-    def spaces(self) -> list[SpaceRecord]:
-        """List all spaces, oldest first."""
-        return [space for space, _ in self._known_spaces.get(_spaces).values()]
+    def spaces(self, *, retired: bool = False) -> list[SpaceRecord]:
+        """List spaces, oldest first; those that are retired only where asked for."""
+        gone = {} if retired else self._gone(self._retired.marks())
+        found = self._known_spaces.get(_spaces)
+        return [space for space, _ in found.values() if ("space", space.space_id) not in gone]
 
     def creation(self, space_id: str) -> str:
-        """Say what a space's tables are called by; raises `UnknownSpaceError`."""
+        """Say what a space's tables are called by, also of one that is retired; raises `UnknownSpaceError`."""
         return self._space(space_id)[1]
 
     def space(self, space_id: str) -> SpaceRecord:
@@ -101,8 +107,15 @@ class Registry:
         Raises
         ------
         UnknownSpaceError
+            It was never imported, or is retired as far as this process knows.
         """
-        return self._space(space_id)[0]
+        found = self._space(space_id)[0]
+        if self._is_gone("space", space_id):
+            raise UnknownSpaceError(
+                f"space {space_id!r} is retired, its vectors are deleted: import it under another id",
+                field="space_id",
+            )
+        return found
 
     def _space(self, space_id: str) -> tuple[SpaceRecord, str]:
         found = self._known_spaces.find(check_name(space_id, "space_id"), _spaces)
@@ -117,10 +130,14 @@ class Registry:
         check_name(snapshot.snapshot_id, "snapshot_id")
         self._snapshots.insert(_rows([asdict(snapshot)], SNAPSHOTS))
 
-    def snapshots(self, space_id: str | None = None) -> list[SnapshotRecord]:
-        """List snapshots in the order of their ids, which is that of their making."""
-        found = self._known_snapshots.get(_snapshots)
-        return [record for record in found.values() if space_id is None or record.space_id == space_id]
+    def snapshots(self, space_id: str | None = None, *, retired: bool = False) -> list[SnapshotRecord]:
+        """List snapshots in the order of their making, which is that of their ids; retired ones where asked for."""
+        gone = {} if retired else self._gone(self._retired.marks())
+        return [
+            record
+            for record in self._known_snapshots.get(_snapshots).values()
+            if space_id in (None, record.space_id) and ("snapshot", record.snapshot_id) not in gone
+        ]
 
     def snapshot(self, snapshot_id: str) -> SnapshotRecord:
         """Find a snapshot.
@@ -128,13 +145,36 @@ class Registry:
         Raises
         ------
         UnknownSnapshotError
+            It was never built, or is retired as far as this process knows.
         """
         found = self._known_snapshots.find(snapshot_id, _snapshots)
-        if found is None:
+        if found is None or self._is_gone("snapshot", snapshot_id):
+            state = "unknown" if found is None else "retired"
             raise UnknownSnapshotError(
-                f"snapshot {snapshot_id!r} is unknown: choose one of the list of snapshots", field="snapshot_id"
+                f"snapshot {snapshot_id!r} is {state}: choose one of the list of snapshots", field="snapshot_id"
             )
         return found
+
+    def retire(self, kind: Kind, ids: Iterable[str], now: datetime) -> None:
+        """Leave snapshots or spaces out of lists and rollbacks from now on; see `index.retention`."""
+        self._retired.mark(kind, ids, now)
+
+    def retired(self) -> Marks:
+        """Give what is retired, and since when."""
+        return self._gone(self._retired.marks())
+
+    def _gone(self, marks: Marks) -> Marks:
+        """Leave out marks on what is published nevertheless: a rollback to it came at the same moment."""
+        history = self.publishes() if marks else []
+        if not history or ("snapshot", history[-1].snapshot_id) not in marks:
+            return marks
+        served = self._known_snapshots.find(history[-1].snapshot_id, _snapshots)
+        kept = {("snapshot", history[-1].snapshot_id), ("space", served.space_id if served is not None else "")}
+        return {thing: since for thing, since in marks.items() if thing not in kept}
+
+    def _is_gone(self, kind: Kind, one: str) -> bool:
+        marks = self._retired.known()
+        return (kind, one) in marks and (kind, one) in self._gone(marks)
 
     def publishes(self) -> list[PublishRecord]:
         """Give the publish history, oldest first."""
@@ -164,6 +204,7 @@ class Registry:
         ------
         UnknownSnapshotError, PublishedMeanwhileError
         """
+        self._retired.marks()  # what another process has retired is not served
         self.snapshot(snapshot_id)
         if after is None:
             return self._append(snapshot_id, PublishKind.PUBLISH)
@@ -176,37 +217,45 @@ class Registry:
             )
         return record
 
-    def rollback_target(self) -> SnapshotRecord:
-        """Give the snapshot that a rollback would return to.
+    def tables(self) -> list[Table]:
+        """List the tables of the registry."""
+        marks = self._retired.table()
+        return [self._spaces, self._snapshots, self._publishes, *([marks] if marks is not None else [])]
 
-        The history is read as a stack: a publish pushes, a rollback pops. Rolling back twice therefore goes two
-        snapshots back, and never forward again to what was rolled back from.
+    def rollback_stack(self) -> list[SnapshotRecord]:
+        """Give the way back: the published snapshot last, before it what each rollback would return to."""
+        known = {snapshot.snapshot_id: snapshot for snapshot in self.snapshots()}
+        return [known[snapshot_id] for snapshot_id in rollback_stack(self.publishes()) if snapshot_id in known]
+
+    def rollback_target(self) -> SnapshotRecord:
+        """Give the snapshot that a rollback would return to; see `index.history.rollback_stack`.
 
         Raises
         ------
         NoSnapshotError, NoRollbackError
         """
-        stack: list[str] = []
-        for record in self.publishes():
-            if record.kind is PublishKind.ROLLBACK and record.snapshot_id in stack:
-                while stack[-1] != record.snapshot_id:
-                    stack.pop()
-            elif not stack or stack[-1] != record.snapshot_id:
-                stack.append(record.snapshot_id)
+        stack = self.rollback_stack()
         if not stack:
             raise NoSnapshotError("nothing is published yet: build and publish a snapshot first")
         if len(stack) == 1:
-            raise NoRollbackError(f"no earlier snapshot stands behind {stack[0]!r}: publish a space anew instead")
-        return self.snapshot(stack[-2])
+            raise NoRollbackError(
+                f"no earlier snapshot stands behind {stack[0].snapshot_id!r}: publish a space anew instead"
+            )
+        return stack[-2]
 
-    def rollback(self) -> PublishRecord:
-        """Switch back to `rollback_target`.
+    def rollback(self, snapshot_id: str | None = None) -> PublishRecord:
+        """Switch back to a snapshot; to `rollback_target` where none is named.
 
         Raises
         ------
-        NoSnapshotError, NoRollbackError
+        NoSnapshotError, NoRollbackError, UnknownSnapshotError
         """
-        return self._append(self.rollback_target().snapshot_id, PublishKind.ROLLBACK)
+        if snapshot_id is None:
+            target = self.rollback_target()
+        else:
+            self._retired.marks()  # what another process has retired is not gone back to
+            target = self.snapshot(snapshot_id)
+        return self._append(target.snapshot_id, PublishKind.ROLLBACK)
 
     def _append(self, snapshot_id: str, kind: PublishKind) -> PublishRecord:
         while True:

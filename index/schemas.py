@@ -66,6 +66,15 @@ SNAPSHOTS = pa.schema(
     ]
 )
 
+RETIRED = pa.schema(
+    [
+        key_field("name"),
+        pa.field("kind", pa.string()),
+        pa.field("id", pa.string()),
+        pa.field("retired_at", _TIME),
+    ]
+)
+
 LEASES = pa.schema(
     [
         key_field("name"),

@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,8 @@ from index.tables import ROW_VERSION, Table
 from index.types import Float32Array, Int8Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
 
 _log = logging.getLogger(__name__)
+
+_ID_TIME = "%Y%m%dT%H%M%S.%fZ"  # of a snapshot's id
 
 FLAT_FP16 = "flat_fp16"
 """Scalar-quantised float16, searched exhaustively. The only kind of this format version."""
@@ -113,7 +116,7 @@ def build_snapshot(
     now = utc_now()
     record = SnapshotRecord(
         # Sorts by time; the random part keeps two builders of one moment apart.
-        snapshot_id=f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}",
+        snapshot_id=f"{now:{_ID_TIME}}-{secrets.token_hex(3)}",
         space_id=space_id,
         served_version=served_version,
         fresh_version=fresh_version,
@@ -128,6 +131,11 @@ def build_snapshot(
     store.bases.built(record.snapshot_id, base)
     tell("done", count, count)
     return record
+
+
+def snapshot_time(snapshot_id: str) -> datetime:
+    """Read from its id when a snapshot was built; raises ValueError where it is not one of ours."""
+    return datetime.strptime(snapshot_id.rpartition("-")[0], _ID_TIME).replace(tzinfo=UTC)
 
 
 def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:

@@ -68,6 +68,12 @@ class SpaceTables:
         with self._lock:
             return list(self._opened.values())
 
+    def all(self, space_id: str) -> list[Table]:
+        """Open the tables of a space that there are."""
+        address, name = self._moved(space_id)
+        moved = [self._table(address, name, "track_id")] if self._home.exists(address) else []
+        return [self.served(space_id), self.fresh(space_id), self.users(space_id), *moved]
+
     def served(self, space_id: str) -> Table:
         """Give the served table of a space."""
         return self._table(
@@ -176,8 +182,8 @@ class SpaceTables:
     def fold(self, space_id: str) -> tuple[int, int]:
         """Bring the fresh rows that no snapshot contains yet into the served table.
 
-        Fresh rows stay where they are: a rollback to an older snapshot needs them. The place to delete them is the
-        clean-up of versions, up to the smallest ``fresh_version`` among the snapshots that are kept.
+        Fresh rows stay where they are: a rollback to an older snapshot needs them. `drop_fresh` deletes those that
+        every snapshot which may still be read contains.
 
         Returns
         -------
@@ -195,9 +201,29 @@ class SpaceTables:
         served.index_keys()
         return served.version, int(handle.version)
 
+    def drop_fresh(self, space_id: str, up_to: int) -> int:
+        """Delete the fresh rows that were written up to a version, and count them.
+
+        Parameters
+        ----------
+        up_to : int
+            At most the least ``fresh_version`` among the snapshots that anybody may still read.
+        """
+        return self.fresh(space_id).delete(f"{ROW_VERSION} <= {int(up_to)}") if up_to > 0 else 0
+
+    def discard(self, space_id: str) -> None:
+        """Delete the tables of a space, as far as possible; doing it again does the rest."""
+        creation = self._registry.creation(space_id)
+        for address in self._home.of_space(space_id, creation):
+            with self._lock:
+                self._opened.pop(address, None)
+            self._home.discard(address)
+
     def _folded(self, space_id: str) -> int:
         """Give the version of the fresh table up to which its rows stand in a snapshot."""
-        return max((record.fresh_version for record in self._registry.snapshots(space_id)), default=0)
+        # Also in one that is retired: the served table has kept the rows.
+        built = self._registry.snapshots(space_id, retired=True)
+        return max((record.fresh_version for record in built), default=0)
 
     def newest(self, space_id: str, columns: Sequence[str]) -> tuple[pa.Table, int]:
         """Give each track's newest row; see `Store.newest_rows`."""
@@ -252,7 +278,9 @@ class SpaceTables:
                 f"snapshot {snapshot.snapshot_id!r} belongs to space {snapshot.space_id!r}: ask for that one",
                 field="snapshot",
             )
-        version, covered = (snapshot.served_version, snapshot.fresh_version) if snapshot else (None, 0)
+        version, covered = (
+            (snapshot.served_version, snapshot.fresh_version) if snapshot else (None, self._folded(space_id))
+        )
         newer = ServedRows(self.fresh(space_id).read(keys=track_ids, since=covered))
         found = {row.track_id: row for row in newer.records()}
         missing = [track_id for track_id in track_ids if track_id not in found]

@@ -367,6 +367,30 @@ class Store:
         """Give served rows of a space at a version (None: the latest), without the fresh ones."""
         return ServedRows(self._spaces.served(space_id).read(keys=track_ids, version=version))
 
+    def snapshot_columns(
+        self,
+        snapshot: SnapshotRecord,
+        columns: Sequence[str],
+        *,
+        since: SnapshotRecord | None = None,
+        track_ids: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Give some columns of the rows of a snapshot, in no order.
+
+        Parameters
+        ----------
+        since : SnapshotRecord, optional
+            An earlier snapshot of the same space: only rows that were written after it.
+        track_ids : sequence of str, optional
+            Only these; unknown ones are left out.
+        """
+        return self._spaces.served(snapshot.space_id).read(
+            columns=columns,
+            keys=track_ids,
+            since=since.served_version if since is not None else None,
+            version=snapshot.served_version,
+        )
+
     def collaborative_rows(self, space_id: str, track_ids: Sequence[str] | None = None) -> ServedRows:
         """Give the rows that a training brought, without provenance: columns track_id, tier, vector and popularity.
 
@@ -558,13 +582,25 @@ class Store:
         """Give what `rollback` would return to; raises `NoSnapshotError` or `NoRollbackError`."""
         return self._registry.rollback_target()
 
-    def rollback(self) -> PublishRecord:
-        """Switch every reader back to the snapshot published before this one.
+    def rollback_stack(self) -> list[SnapshotRecord]:
+        """Give the way back: the published snapshot last, before it what each `rollback` would return to."""
+        return self._registry.rollback_stack()
 
-        Rolling back again goes one further back. Raises `NoSnapshotError` or `NoRollbackError`.
+    def rollback(self, snapshot_id: str | None = None) -> PublishRecord:
+        """Switch every reader back, in one step and without waiting for anybody.
+
+        Parameters
+        ----------
+        snapshot_id : str, optional
+            Any snapshot that is kept, also one that was rolled back from; None: the one that was published before
+            this one. Rolling back again goes one further back.
+
+        Raises
+        ------
+        NoSnapshotError, NoRollbackError, UnknownSnapshotError
         """
         self._home.require_writable()
-        return self._registry.rollback()
+        return self._registry.rollback(snapshot_id)
 
     def lease(self, name: str, *, ttl_s: float = DEFAULT_TTL_S) -> AbstractContextManager[Lease]:
         """Hold a lease while the body of a ``with`` runs: what only one process may do at a time with this home.
@@ -598,6 +634,26 @@ class Store:
     def layout(self) -> Home:
         """Addresses of the home, for the files of built indexes."""
         return self._home
+
+    def tables(self) -> list[Table]:
+        """Open all tables of the home but those of retired spaces."""
+        spaces = [space.space_id for space in self._registry.spaces()]
+        of_spaces = [table for space_id in spaces for table in self._spaces.all(space_id)]
+        leases = self._leases.table()
+        return [
+            self._tracks,
+            self._withdrawn,
+            *self._content.all(),
+            *self._feedback.all(),
+            *of_spaces,
+            *self._registry.tables(),
+            *([leases] if leases is not None else []),
+        ]
+
+    @property
+    def registry(self) -> Registry:
+        """What is recorded of spaces, snapshots and publishes, for the upkeep of the home."""
+        return self._registry
 
     @property
     def space_tables(self) -> SpaceTables:

@@ -18,6 +18,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -57,6 +58,33 @@ _DELETED_SHARE = 0.5
 # part (10 ms), and every so many parts are made one again (140 ms at 300,000 rows).
 _INDEX_ROWS = 16_384
 _INDEX_PARTS = 16
+
+
+@dataclass(frozen=True)
+class TableFigures:
+    """How a table lies on its disk.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``tracks`` or ``served/SPACE``.
+    rows, deleted_rows : int
+        Rows that are read, and deleted ones that a read still passes over.
+    bytes : int
+        Of the data files of the latest version.
+    fragments, small_fragments : int
+        Parts that every read and merge opens; those that compaction would put together with others.
+    versions : int
+        That can be read, the latest and tagged ones among them; each keeps its files.
+    """
+
+    name: str
+    rows: int
+    deleted_rows: int
+    bytes: int
+    fragments: int
+    small_fragments: int
+    versions: int
 
 
 @contextmanager
@@ -332,6 +360,49 @@ class Table:
         with self._reading():
             self.latest().tags.create(tag, version)
 
+    def tags(self) -> set[str]:
+        """Give the tags that protect versions."""
+        with self._reading():
+            return set(self.latest().tags.list())
+
+    def unprotect(self, tag: str) -> None:
+        """Remove a tag, where it is there: the version that it protected is cleaned up with the others."""
+        if tag in self.tags():
+            with self._reading():
+                self.latest().tags.delete(tag)
+
+    def delete(self, where: str) -> int:
+        """Delete the rows for which a condition holds, and count them."""
+        with self._write_lock, writing(self.name, self.address):
+            return int(_opened(self.address).delete(where)["num_deleted_rows"])
+
+    def clean_up(self, older_than: timedelta) -> tuple[int, int]:
+        """Delete versions older than a span of time, with the files that only they need; not those with a tag.
+
+        Returns
+        -------
+        (versions, bytes) : tuple of int
+            How many were removed.
+        """
+        with self._write_lock, writing(self.name, self.address):
+            done = _opened(self.address).cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
+        return int(done.old_versions), int(done.bytes_removed)
+
+    def figures(self) -> TableFigures:
+        """Count what the table's latest version consists of, and its versions."""
+        handle = self.latest()
+        with self._reading():
+            fragments = [fragment.metadata for fragment in handle.get_fragments()]
+            return TableFigures(
+                name=self.name,
+                rows=sum(one.num_rows for one in fragments),
+                deleted_rows=sum(one.num_deletions for one in fragments),
+                bytes=sum(file.file_size_bytes or 0 for one in fragments for file in one.files),
+                fragments=len(fragments),
+                small_fragments=sum(one.physical_rows < _FRAGMENT_ROWS for one in fragments),
+                versions=len(handle.versions()),
+            )
+
 
 class Remembered:
     """What was computed from a table, until the table has another version.
@@ -357,6 +428,14 @@ class Remembered:
     def get(self, compute: Callable[[pa.Table], T]) -> T:
         """Give ``compute(all rows)``, computed at most once a version."""
         return self.at(compute)[0]
+
+    def known(self, compute: Callable[[pa.Table], T]) -> T:
+        """Give what was computed last, whatever the table holds by now; asks the disk only the first time."""
+        known = self._known
+        if known is None:
+            return self.get(compute)
+        value: T = known[0]
+        return value
 
     def find(self, key: str, compute: Callable[[pa.Table], Mapping[str, T]]) -> T | None:
         """Look a key up in what `get` gives, for tables whose rows never change: only an unknown key asks the disk."""

@@ -121,8 +121,8 @@ def bridge_space(
                 field="space_id",
             )
         on_progress(Progress("bridge", 0, _STEPS, "read"))
-        old = OldRows.read(store, before.space_id)
         known, as_of = store.newest_rows(space_id, ["track_id"])
+        old = OldRows.read(store, before.space_id)
         warm = store.collaborative_rows(space_id)
         on_progress(Progress("bridge", 1, _STEPS, "align"))
         directions = to.metric is Metric.COSINE

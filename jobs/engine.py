@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from encoders import AudioLimits
 from index import (
     FeedbackEvent,
+    Retention,
     Searcher,
     SpaceMismatchError,
     SpaceRecord,
@@ -26,11 +28,12 @@ from jobs.catch_up import CatchUp
 from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
+from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
-from jobs.projector import Projectors
+from jobs.projector import Projector, Projectors
 from jobs.query import Answer, Neighbors, Query, why_unplaced
-from jobs.refresh import RefreshReport, refresh_space
+from jobs.refresh import ProjectTracks, RefreshReport, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
@@ -47,11 +50,21 @@ class Engine:
     Use `Engine.open`.
     """
 
-    def __init__(self, store: Store, searcher: Searcher, *, encoder: str, device: str, limits: AudioLimits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        searcher: Searcher,
+        *,
+        encoder: str,
+        device: str,
+        limits: AudioLimits,
+        retention: Retention,
+    ) -> None:
         self.home = store.layout
         self.store = store
         self.searcher = searcher
         self.device = device
+        self.retention = retention
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
@@ -75,6 +88,7 @@ class Engine:
         encoder: str = "musicnn-msd",
         device: str = "auto",
         limits: AudioLimits | None = None,
+        retention: Retention | None = None,
         read_only: bool = False,
         cache: Path | None = None,
     ) -> Self:
@@ -92,6 +106,8 @@ class Engine:
         device : {"auto", "cpu", "cuda"}
         limits : AudioLimits, optional
             What audio is taken.
+        retention : index.Retention, optional
+            Which snapshots and spaces a refresh keeps when it has published; the defaults where none is given.
         read_only : bool
             Whether nothing is written to the home, which has to be there, and every call that would is refused: a
             replica answers queries, and follows by `sync` what is published, ingested and withdrawn elsewhere.
@@ -115,7 +131,14 @@ class Engine:
         store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
             searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
-            engine = cls(store, searcher, encoder=encoder, device=device, limits=limits or AudioLimits())
+            engine = cls(
+                store,
+                searcher,
+                encoder=encoder,
+                device=device,
+                limits=limits or AudioLimits(),
+                retention=retention or Retention(),
+            )
             if not read_only:
                 engine._catch_up.serve_missing()
         except BaseException:
@@ -360,6 +383,7 @@ class Engine:
         everything: bool = False,
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
+        project: Callable[[Projector], ProjectTracks] | None = None,
     ) -> RefreshReport:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
@@ -377,6 +401,9 @@ class Engine:
         on_progress : callable
         should_stop : callable returning bool
             Asked before each batch and before the publish.
+        project : callable, optional
+            Gives what projects tracks with a projector, such as `jobs.refresh_on_ray.projecting_on_ray`; None: this
+            thread does.
 
         Returns
         -------
@@ -395,7 +422,7 @@ class Engine:
         """
         space = self._to_refresh(space_id)
         with self._refreshing, self.store.lease("refresh") as lease:
-            return refresh_space(
+            done = refresh_space(
                 self,
                 space.space_id,
                 artist_ids,
@@ -403,7 +430,9 @@ class Engine:
                 everything=everything,
                 on_progress=on_progress,
                 should_stop=should_stop,
+                project=project,
             )
+            return replace(done, maintenance=maintain_after(self, lease, on_progress))
 
     def plan_refresh(
         self, artist_ids: Sequence[str] | None = None, *, space_id: str = "", everything: bool = False

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from index import Lease, ServedVector, SnapshotRecord, Store, Tier, build_snapshot
 from jobs.errors import NothingToServeError
+from jobs.maintain import MaintenanceReport
 from jobs.progress import OnProgress, Progress
 from jobs.projector import Projector, join_projector
 from jobs.refresh_plan import RefreshPlan, plan_refresh
@@ -56,6 +57,8 @@ class RefreshReport:
         Whether something was switched to. False: nothing has changed since the served snapshot was built.
     stage_s : dict of str to float
         Seconds of each stage: plan, project, stage, index, publish.
+    maintenance : MaintenanceReport or None
+        The upkeep of the home that followed; None where it failed: the log says why, and the next one does it.
     """
 
     space_id: str
@@ -72,6 +75,7 @@ class RefreshReport:
     unheard: int = 0
     published: bool = True
     stage_s: dict[str, float] = field(default_factory=dict)
+    maintenance: MaintenanceReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON's types."""

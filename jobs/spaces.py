@@ -110,29 +110,47 @@ def import_space(
 
 
 def list_spaces(engine: Engine) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Describe spaces and snapshots in JSON's types, the newest last; `published` marks what is served."""
+    """Describe spaces and snapshots in JSON's types, the newest last.
+
+    `published` marks what is served; `steps_back` says by how many rollbacks a snapshot is reached, None: by its name.
+    """
     served = engine.store.published()
     spaces = [
         {**_plain(space), "published": served is not None and space.space_id == served.space_id}
         for space in engine.store.spaces()
     ]
+    way_back = [snapshot.snapshot_id for snapshot in engine.store.rollback_stack()]
+    steps = {snapshot_id: len(way_back) - 1 - place for place, snapshot_id in enumerate(way_back)}
     snapshots = [
-        {**_plain(snapshot), "published": served is not None and snapshot.snapshot_id == served.snapshot_id}
+        {
+            **_plain(snapshot),
+            "published": served is not None and snapshot.snapshot_id == served.snapshot_id,
+            "steps_back": steps.get(snapshot.snapshot_id),
+        }
         for snapshot in engine.store.snapshots()
     ]
     return spaces, snapshots
 
 
-def rollback_snapshot(engine: Engine) -> SnapshotRecord:
-    """Serve the snapshot that was served before this one; tracks ingested since are projected into its space.
+def rollback_snapshot(engine: Engine, snapshot_id: str = "") -> SnapshotRecord:
+    """Serve an earlier snapshot again; tracks ingested since are projected into its space.
+
+    Nothing is built, and no lease is waited for.
+
+    Parameters
+    ----------
+    engine : Engine
+    snapshot_id : str
+        Any one that is kept, also one that was rolled back from; empty for the one that was served before this one.
 
     Raises
     ------
     index.NoRollbackError
         When nothing else was ever published.
+    index.UnknownSnapshotError
     """
     with engine.gate.alone():
-        snapshot_id = engine.store.rollback().snapshot_id
+        snapshot_id = engine.store.rollback(snapshot_id or None).snapshot_id
         engine.adopt()
     return engine.store.snapshot(snapshot_id)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from made_catalogue import SPACE_ID, warm_factors, warm_releases
-from moto.server import ThreadedMotoServer
 
 from jobs import Engine
 from jobs.factors import Factors
@@ -59,14 +59,26 @@ def engine(home: Path) -> Iterator[Engine]:
 BUCKET = "anacrusis-tests"
 
 
+# A process of its own: its threads and the home's would wait for each other's interpreter lock.
+_S3_SERVER = """
+import logging, sys
+logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.fixture(scope="session")
 def _s3_endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with subprocess.Popen(
+        [sys.executable, "-c", _S3_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.kill()
 
 
 @pytest.fixture

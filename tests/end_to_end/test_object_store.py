@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from made_catalogue import SPACE_ID, release, warm_factors, warm_releases
@@ -18,7 +19,14 @@ from jobs.spaces import import_space, rollback_snapshot
 from jobs.train import train_space
 
 
-def test_from_the_first_track_to_a_server_on_an_empty_cache(s3_home: str, tmp_path: Path) -> None:
+def stored(s3: Any, home: str) -> dict[str, object]:
+    """Every object of a home, with the moment of its last change."""
+    bucket, _, prefix = home.removeprefix("s3://").partition("/")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {one["Key"]: (one["ETag"], one["LastModified"]) for page in pages for one in page["Contents"]}
+
+
+def test_from_the_first_track_to_a_server_on_an_empty_cache(s3: object, s3_home: str, tmp_path: Path) -> None:
     everybody = np.ones((1, 8), np.float32)
 
     def found(engine: Engine) -> set[str]:
@@ -57,5 +65,8 @@ def test_from_the_first_track_to_a_server_on_an_empty_cache(s3_home: str, tmp_pa
         np.testing.assert_array_equal(kept.vector, vector.vector)
         assert kept.model_id == trained.model.model_id
         assert client.withdraw(["new"]) == ["new"]
+    objects = stored(s3, s3_home)
     with Engine.open(s3_home, read_only=True, device="cpu") as engine:
         assert found(engine) == before - {"new"}
+        assert not engine.sync()
+    assert stored(s3, s3_home) == objects  # a replica needs no right to write

@@ -18,6 +18,7 @@ from index import DamagedHomeError, ReadOnlyError, ServedVector, SpaceRecord, St
 from index import build_snapshot as build
 from jobs import Engine
 from jobs.factors import Factors
+from jobs.maintain import maintain
 from jobs.spaces import import_space, rollback_snapshot
 from jobs.train import train_space
 
@@ -161,6 +162,7 @@ def test_nothing_in_a_store_writes_to_a_home_that_is_read_only(home: Path) -> No
             lambda: engine.refresh(),
             lambda: rollback_snapshot(engine),
             lambda: train_space(engine, method="artist_mean"),
+            lambda: maintain(engine),
         ):
             with pytest.raises(ReadOnlyError):
                 write()

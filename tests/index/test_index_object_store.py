@@ -16,7 +16,9 @@ from index import (
     DamagedHomeError,
     HomeUnreachableError,
     InvalidInputError,
+    LeaseHeldError,
     Metric,
+    Retention,
     Searcher,
     ServedVector,
     SpaceExistsError,
@@ -24,10 +26,11 @@ from index import (
     Store,
     Tier,
     TrackRecord,
+    Upkeep,
     WriteBatch,
     build_snapshot,
 )
-from index.object_store import StoredFiles
+from index.object_store import StoredFiles, unreachable
 
 DIM = 8
 ROOT = Path(__file__).parents[2]
@@ -103,6 +106,30 @@ def test_two_processes_write_one_home_without_a_duplicate_or_a_loss(published: S
     )
     assert published.fresh_rows("als").track_ids == ["shared"]
     assert [record.sequence for record in published.publishes()] == list(range(1, 10))
+
+
+def test_upkeep_retires_and_deletes_there_too(published: Store) -> None:
+    at_once = Retention(snapshots=1, days=0.0, grace_s=0.0)
+    old = published.published()
+    published.create_space(SpaceRecord("next", DIM, Metric.INNER_PRODUCT), IDS, VECTORS)
+    published.publish(build_snapshot(published, "next").snapshot_id)
+    published.layout.files.write("models/als/newest", b"one")
+    with published.lease("refresh") as lease, Store.open(published.home) as other:
+        with pytest.raises(LeaseHeldError):
+            other.lease("refresh").__enter__()
+        upkeep = Upkeep(published, at_once)
+        upkeep.retire(upkeep.plan())
+        assert upkeep.discard() == ([old.snapshot_id], ["als"])
+        assert upkeep.leftovers() == ([], [])
+        assert all(one.after.versions <= 2 for one in upkeep.tidy())
+        lease.check()
+        assert [space.space_id for space in other.spaces()] == ["next"]
+        with Searcher.open(other, device="cpu") as searcher:
+            assert len(nearest(searcher, np.ones(DIM, np.float32), 40)) == 30
+    files = published.layout.files
+    assert [name.split(".")[0] for name in files.names("served")] == ["next"]
+    assert files.names("models") == []
+    assert len(files.names("indexes")) == 1
 
 
 def test_a_home_is_made_once_by_several_who_begin_at_one_moment(s3_home: str) -> None:
@@ -208,6 +235,28 @@ def refused(address: str) -> str:
     assert "a-secret-of-the-tests" not in sentence
     assert "\n" not in sentence
     return sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code>",
+            "refuses these",
+        ),
+        ("Server returned non-2xx status code: 503 Service Unavailable, after 3 retries", "does not answer"),
+        (
+            "Generic S3 error: Error performing GET - HTTP error: operation timed out",
+            "does not answer",
+        ),
+        ("Not found: home/t.lance/_versions", None),
+        ("Encountered corrupt file: unexpected end of file", None),
+    ],
+)
+def test_only_what_the_store_is_to_blame_for_is_blamed_on_it(text: str, sentence: str | None) -> None:
+    error = unreachable("s3://bucket/home/t.lance", OSError(text))
+    assert (error is None) if sentence is None else (error is not None and sentence in str(error))
+    assert unreachable("/srv/home/t.lance", OSError(text)) is None
 
 
 # Each with a bucket of its own: Lance keeps the client of an address that it has seen.

@@ -1,0 +1,75 @@
+"""``space diff``, ``space rollback --to`` and ``maintain``: what they say, and that they do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+
+from anacrusis.settings import RetentionSettings, SettingsError, load_settings
+from index import InvalidInputError, Retention, Store
+
+
+@pytest.fixture
+def snapshots(anacrusis: CommandLine, home: Path) -> list[str]:
+    """Three snapshots of a home, oldest first."""
+    for _ in range(2):
+        assert anacrusis("--home", home, "refresh", "--all") == 0
+        with Store.open(home) as store:  # something to build another snapshot for
+            space_id = store.published().space_id
+            (row,) = store.served_vectors(space_id, ["ada-0"]).values()
+            store.replace_served(space_id, [row], as_of=store.fresh_version(space_id))
+    assert anacrusis("--home", home, "refresh") == 0
+    return [one["snapshot_id"] for one in anacrusis.json("--home", home, "space", "list")["snapshots"]]
+
+
+def test_from_diff_to_rollback_to_upkeep(anacrusis: CommandLine, home: Path, snapshots: list[str]) -> None:
+    first, *_, last = snapshots
+    assert len(snapshots) == 3
+    found = anacrusis.json("--home", home, "space", "diff", first)
+    assert (found["before"]["snapshot_id"], found["after"]["snapshot_id"]) == (first, last)
+    assert (found["added"], found["gone"], found["moves"]["compared"]) == (0, 0, 12)
+    assert anacrusis("--home", home, "space", "diff") == 0
+    assert all(word in anacrusis.out for word in (snapshots[-2], last, "graduated", "fallen back", "moved"))
+
+    assert anacrusis("--home", home, "space", "rollback", "--to", first) == 0
+    listed = anacrusis.json("--home", home, "space", "list")["snapshots"]
+    assert [(one["published"], one["steps_back"]) for one in listed] == [(True, 0), (False, None), (False, None)]
+    assert anacrusis("--home", home, "space", "rollback", "--to", "nothing") == 2
+    assert "SNAPSHOT_NOT_FOUND" in anacrusis.err
+    assert anacrusis("--home", home, "space", "rollback", "--to", last) == 0
+
+    would = anacrusis.json("--home", home, "maintain", "--dry-run", "--keep-snapshots", "1", "--keep-days", "0")
+    assert (would["dry_run"], would["retired_snapshots"]) == (True, [])  # all were served within the hour
+    done = anacrusis.json("--home", home, "maintain")
+    assert (done["kept_snapshots"], done["retired_snapshots"], done["alerts"]) == (3, [], [])
+    assert {"tracks", "registry/leases"} <= {one["name"] for one in done["tables"]}
+    assert anacrusis("--home", home, "maintain", "--dry-run") == 0
+    assert all(word in anacrusis.out for word in ("served/", "fragments", "3 are kept"))
+
+
+def test_who_is_at_work_is_named(anacrusis: CommandLine, home: Path) -> None:
+    with Store.open(home) as store, store.lease("refresh") as lease:
+        for command in (["maintain"], ["refresh"]):
+            assert anacrusis("--home", home, *command) == 2
+            assert "HOME_BUSY" in anacrusis.err
+            assert lease.holder in anacrusis.err
+
+
+def test_the_setting_is_the_default(
+    anacrusis: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Retention(RetentionSettings().snapshots, RetentionSettings().days) == Retention()
+    config = tmp_path / "anacrusis.toml"
+    config.write_text("[retention]\nsnapshots = 3\n")
+    monkeypatch.setenv("ANACRUSIS_RETENTION__DAYS", "2.5")
+    assert load_settings(config).retention == RetentionSettings(3, 2.5)
+    for wrong in ({"snapshots": 0}, {"days": -1.0}, {"days": 40_000.0}):
+        (name, value) = next(iter(wrong.items()))
+        with pytest.raises(InvalidInputError):
+            Retention(**wrong)
+        monkeypatch.setenv(f"ANACRUSIS_RETENTION__{name.upper()}", str(value))
+        with pytest.raises(SettingsError, match="cannot be kept"):
+            load_settings(config)
+        monkeypatch.delenv(f"ANACRUSIS_RETENTION__{name.upper()}")
