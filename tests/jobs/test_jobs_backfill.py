@@ -131,6 +131,16 @@ def test_it_does_what_ingest_does(tmp_path: Path, ingested: Engine, without_ray:
     assert [(step.done, step.total) for step in seen] == [(0, 8), (2, 8), (4, 8), (6, 8), (8, 8)]
 
 
+def test_a_home_on_an_object_store(tmp_path: Path, s3_home: str, ingested: Engine, without_ray: None) -> None:
+    manifest = tmp_path / "music" / "manifest.csv"
+    with Engine.open(s3_home, create=True) as engine:
+        with engine.store.lease("refresh"), pytest.raises(LeaseHeldError):
+            backfill(engine, manifest)
+        report = backfill(engine, manifest)
+        assert (report.created, report.went_on) == (6, 6)
+        assert_same(engine, ingested)
+
+
 def test_again_it_hears_nothing_and_leaves_everything(tmp_path: Path, without_ray: None) -> None:
     manifest = write_manifest(tmp_path / "music", bad=False)
     with Engine.open(tmp_path / "home", create=True) as engine:
