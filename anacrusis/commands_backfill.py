@@ -9,19 +9,8 @@ import typer
 
 from anacrusis.commands_catalogue import show_left_out
 from anacrusis.console import report, shown_progress, table
-from anacrusis.context import Home, Json, shared
+from anacrusis.context import Home, Json, RayAddress, Workers, shared
 from anacrusis.settings import keep_ray_quiet
-
-RayAddress = Annotated[
-    str,
-    typer.Option(
-        "--ray-address", metavar="HOST:PORT", help="A Ray cluster (default: a Ray of its own on this machine)."
-    ),
-]
-Workers = Annotated[
-    int,
-    typer.Option(min=0, help="Processes that hold a network (default: one a GPU, else one a CPU core)."),
-]
 
 
 def register(app: typer.Typer) -> None:

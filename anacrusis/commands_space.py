@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,8 @@ import typer
 
 from anacrusis import commands_snapshots
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import MAX_SEED, Home, Json, shared
+from anacrusis.context import MAX_SEED, Home, Json, RayAddress, Workers, shared
+from anacrusis.settings import keep_ray_quiet
 
 if TYPE_CHECKING:
     from jobs import RefreshReport
@@ -315,6 +317,9 @@ def refresh(
         bool, typer.Option("--dry-run", help="Say what would be projected, and why; do nothing.")
     ] = False,
     space_id: Annotated[str, typer.Option("--space", help="Which space (default: the served or newest one).")] = "",
+    on_ray: Annotated[bool, typer.Option("--ray", help="Project on Ray, as an address or workers mean, too.")] = False,
+    ray_address: RayAddress = "",
+    workers: Workers = 0,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -323,6 +328,8 @@ def refresh(
     Touched is a track whose credits, date, audio or feedback have changed, whose artists' catalogue has grown, shrunk
     or changed, or whose vector is by another model than the one that serves now.
     """
+    from jobs.on_ray import RayOptions
+
     if dry_run:
         with shared(context).open_engine(home, read_only=True) as engine:
             plan = engine.plan_refresh(artist or None, space_id=space_id, everything=everything)
@@ -330,8 +337,17 @@ def refresh(
             _show_reasons(f"a refresh of space {plan.space_id} would project", plan.reasons)
             print(f"{len(plan.touched)} of {plan.cold} cold tracks. {plan.why}{_waiting(plan.unheard)}")
         return
-    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
-        done = engine.refresh(artist or None, space_id=space_id, everything=everything, on_progress=on_progress)
+    ray = RayOptions(ray_address, workers) if on_ray or ray_address or workers else None
+    with ExitStack() as closing, shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+        project = None
+        if ray is not None:
+            from jobs.refresh_on_ray import projecting_on_ray
+
+            keep_ray_quiet()
+            project = projecting_on_ray(engine.home, ray, device=engine.device, closing=closing)
+        done = engine.refresh(
+            artist or None, space_id=space_id, everything=everything, on_progress=on_progress, project=project
+        )
     _show_refresh(done, json_to)
 
 

@@ -36,6 +36,17 @@ Json = Annotated[
     typer.Option("--json", callback=writable, help="Write the report to this file as JSON; - is standard output."),
 ]
 
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray-address", metavar="HOST:PORT", help="A Ray cluster (default: a Ray of its own on this machine)."
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=0, help="Processes that hold a network (default: one a GPU, else one a CPU core)."),
+]
+
 
 @dataclass
 class Context:

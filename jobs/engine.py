@@ -31,9 +31,9 @@ from jobs.ingest import Ingester
 from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
-from jobs.projector import Projectors
+from jobs.projector import Projector, Projectors
 from jobs.query import Answer, Neighbors, Query, why_unplaced
-from jobs.refresh import RefreshReport, refresh_space
+from jobs.refresh import ProjectTracks, RefreshReport, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
@@ -383,6 +383,7 @@ class Engine:
         everything: bool = False,
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
+        project: Callable[[Projector], ProjectTracks] | None = None,
     ) -> RefreshReport:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
@@ -400,6 +401,9 @@ class Engine:
         on_progress : callable
         should_stop : callable returning bool
             Asked before each batch and before the publish.
+        project : callable, optional
+            Gives what projects tracks with a projector, such as `jobs.refresh_on_ray.projecting_on_ray`; None: this
+            thread does.
 
         Returns
         -------
@@ -426,6 +430,7 @@ class Engine:
                 everything=everything,
                 on_progress=on_progress,
                 should_stop=should_stop,
+                project=project,
             )
             return replace(done, maintenance=maintain_after(self, lease, on_progress))
 

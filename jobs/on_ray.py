@@ -138,18 +138,28 @@ def results(dataset: Dataset) -> Iterator[pa.Table]:
         When a worker was lost for good.
     """
     from ray.exceptions import RayError as RaysError
-    from ray.exceptions import RayTaskError
 
     try:
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    except RayTaskError as error:
-        if isinstance(error.cause, REFUSALS):
-            raise error.cause from error
-        raise
     except RaysError as error:
+        ours = _raised_by_a_worker(error)
+        if isinstance(ours, REFUSALS):
+            raise ours from None
+        if ours is not None:
+            raise
         raise RayError(
             f"Ray lost a worker ({_line(error)}); check its machine's memory and run the same again."
         ) from error
+
+
+def _raised_by_a_worker(error: BaseException) -> BaseException | None:
+    """Find what our own code raised in a worker: at a task, or when it was started."""
+    from ray.exceptions import RayTaskError
+
+    for one in (error, *error.args[:1]):
+        if isinstance(one, RayTaskError):
+            return one.cause if isinstance(one.cause, BaseException) else one
+    return None
 
 
 def _start(folder: str) -> None:
@@ -165,7 +175,6 @@ def _start(folder: str) -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",  # nobody else is to reach it
             _temp_dir=folder,
         )
 
@@ -174,7 +183,7 @@ def _quiet_data() -> None:
     """Keep Ray Data from telling its plans, and from drawing bars of its own."""
     from ray.data import DataContext
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
     with warnings.catch_warnings():
         # It warns of options that nobody has set: its own defaults.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
