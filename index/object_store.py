@@ -26,9 +26,12 @@ PATIENCE = {
     "connect_timeout": "5s",
     "timeout": "30s",
 }
-"""How long the client of a store goes on that does not answer: a refused connection is told in seconds, silence in
-about two minutes, as Lance repeats what the client gave up. Left alone it would be ten retries in three minutes,
-repeated."""
+"""How long the client of a store goes on that does not answer: a refused connection is told in seconds, silence after
+half a minute, and where a table is opened after three, as Lance repeats it. Left alone the client would try ten times
+within three minutes, and Lance would repeat that."""
+
+# A request's time includes that of its body, and an index comes as one.
+_OF_AN_INDEX = PATIENCE | {"timeout": "1h"}
 
 _KEPT_FILES = 3  # in a cache: the index that is served, the one before it, and one that is switched to
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(/[A-Za-z0-9_=+@.,-]+)*)/?")
@@ -121,7 +124,7 @@ class StoredFiles:
         """See `HomeFiles`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "file")
-            self._download(name, path)
+            self._download(name, path, self._session)
             return path.read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
@@ -146,7 +149,9 @@ class StoredFiles:
             return copy
 
         def fetch(path: Path) -> None:
-            self._download(name, path)
+            with self._asking():
+                session = LanceFileSession(self._address, storage_options=_OF_AN_INDEX)
+            self._download(name, path, session)
             require_hash(name, digest(path), sha256)
 
         replace_atomically(copy, fetch)
@@ -183,11 +188,11 @@ class StoredFiles:
             self._temporary = tempfile.TemporaryDirectory(prefix="anacrusis-")
         return Path(self._temporary.name)
 
-    def _download(self, name: str, path: Path) -> None:
+    def _download(self, name: str, path: Path, session: LanceFileSession) -> None:
         with self._asking():
-            if not self._session.contains(name):
+            if not session.contains(name):
                 raise FileNotFoundError(f"there is no {name} in {self._address}")
-            self._session.download_file(name, str(path))
+            session.download_file(name, str(path))
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

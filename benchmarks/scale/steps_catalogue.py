@@ -86,13 +86,11 @@ def bridge(f: Figures) -> Step:
         "",
         "an alignment fitted on a sample, rows carried in pieces",
         (
-            f.line("carry a row for each cold track, in one merge", "stage.row.cpu", "bridge.rows"),
-            f.line("go through all keys, once", "stage.pass.cpu", "refresh.pass"),
+            f.line("read, align, carry, one merge; each row of the old space", "bridge.cpu", "bridge.time"),
             Line("vectors of the old space and of the new", "4 bytes a dimension", DEFINED, f["bridge.memory"]),
         ),
-        """The rotation itself is a product of matrices and costs next to nothing beside writing a row for every cold
-        track of the old space; reading them is not counted here. It is what keeps cold tracks in the answers between an
-        import and its refit.""",
+        """It is what keeps cold tracks in the answers between an import and its refit. One process holds both spaces
+        and writes all rows in one merge, which goes through the keys of the table once.""",
     )
 
 
@@ -139,5 +137,6 @@ def refresh(f: Figures) -> Step:
         committer stages, and one process builds the index. A merge that must not put an older row over a newer one goes
         through the keys of the whole table, {f["refresh.pass"]} at this size, and so does a look-up of more than 256
         keys: this part grows with the square of the number of tracks. What changed is cheap to project; the index is
-        {f.percent("changed.index_share")} of its refresh.""",
+        {f.percent("changed.index_share")} of its refresh. Finding out what changed reads ids, credits and bases of all
+        tracks, and is not counted here.""",
     )

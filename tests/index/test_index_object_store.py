@@ -30,7 +30,7 @@ from index import (
     WriteBatch,
     build_snapshot,
 )
-from index.object_store import StoredFiles
+from index.object_store import StoredFiles, unreachable
 
 DIM = 8
 ROOT = Path(__file__).parents[2]
@@ -235,6 +235,28 @@ def refused(address: str) -> str:
     assert "a-secret-of-the-tests" not in sentence
     assert "\n" not in sentence
     return sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code>",
+            "refuses these",
+        ),
+        ("Server returned non-2xx status code: 503 Service Unavailable, after 3 retries", "does not answer"),
+        (
+            "Generic S3 error: Error performing GET - HTTP error: operation timed out",
+            "does not answer",
+        ),
+        ("Not found: home/t.lance/_versions", None),
+        ("Encountered corrupt file: unexpected end of file", None),
+    ],
+)
+def test_only_what_the_store_is_to_blame_for_is_blamed_on_it(text: str, sentence: str | None) -> None:
+    error = unreachable("s3://bucket/home/t.lance", OSError(text))
+    assert (error is None) if sentence is None else (error is not None and sentence in str(error))
+    assert unreachable("/srv/home/t.lance", OSError(text)) is None
 
 
 # Each with a bucket of its own: Lance keeps the client of an address that it has seen.

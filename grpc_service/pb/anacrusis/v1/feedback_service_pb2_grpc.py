@@ -28,8 +28,8 @@ if _version_not_supported:
 class FeedbackServiceStub:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
-    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
@@ -49,8 +49,8 @@ class FeedbackServiceStub:
 class FeedbackServiceServicer:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
-    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
@@ -83,8 +83,8 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 class FeedbackService:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
-    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH), RESOURCE_EXHAUSTED
-    (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
+    Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
     (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
