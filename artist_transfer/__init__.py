@@ -6,7 +6,7 @@ is on, how far it may be trusted and which catalogue tracks it leaned on. Import
 import torch.
 """
 
-from artist_transfer.alignment import HELD_OUT_FROM, Alignment
+from artist_transfer.alignment import JUDGED_FROM, Alignment
 from artist_transfer.carried import CARRIED, carry_model
 from artist_transfer.catalogue import CATALOGUE_LIMIT, Catalogue, CatalogueBatch, CatalogueRows
 from artist_transfer.confidence import ConfidenceTable
@@ -23,7 +23,7 @@ from artist_transfer.warming import Background, Listens, Warmed, WarmingOptions,
 __all__ = [
     "CARRIED",
     "CATALOGUE_LIMIT",
-    "HELD_OUT_FROM",
+    "JUDGED_FROM",
     "NO_DATE",
     "Alignment",
     "Background",

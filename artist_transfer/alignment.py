@@ -16,7 +16,12 @@ from artist_transfer.errors import NotEnoughTracksError, TransferInputError
 from artist_transfer.types import FloatArray, finite_matrix
 
 HELD_OUT_FROM = 100
-"""From so many tracks on one in ten is held out: fewer would make a residual of a handful of tracks."""
+"""From so many tracks on one in ten is held out and judged; of fewer each tenth in turn."""
+
+JUDGED_FROM = 20
+"""From so many tracks on the alignment is judged on tracks that it was not fitted on: fewer would say nothing."""
+
+_PARTS = 10
 
 _BLOCK = 65_536  # rows brought to float64 at once: 64 MiB at 128 dimensions
 
@@ -40,7 +45,9 @@ class Alignment:
     cosine : float
         Mean cosine between carried and new vectors over the same tracks, 0 to 1 (0 as well where it is negative).
     fitted, held_out : int
-        Tracks that the map was fitted on, and others that the residual was measured on; 0 where there were too few.
+        Tracks that the map was fitted on, and those that the residual was measured on without being fitted; 0 where
+        there were too few. Below `HELD_OUT_FROM` both are all of them: each tenth is judged by a map that was fitted on
+        the others (cross-validation).
     """
 
     rotation: DoubleArray
@@ -68,7 +75,7 @@ class Alignment:
             Whether only directions mean something: the rotation, the residual and the cosine are then those of vectors
             of length 1, and the scale makes carried vectors as long on average as the new ones.
         seed : int
-            Of the tenth that is held out, from `HELD_OUT_FROM` tracks on and where enough are left to fit.
+            Of who is held out, from `JUDGED_FROM` tracks on and where enough are left to fit.
 
         Returns
         -------
@@ -92,23 +99,34 @@ class Alignment:
                 reason="NOT_ENOUGH_TRACKS",
                 field="old",
             )
-        held = usable.size // 10 if usable.size >= HELD_OUT_FROM else 0
-        held = held if usable.size - held >= needed else 0
-        shuffled = np.random.default_rng(seed).permutation(usable)
-        fitted = np.sort(shuffled[held:])
-        rotation, scale = _procrustes(before, after, fitted, directions)
-        judged = np.sort(shuffled[:held]) if held else fitted
-        missed = total = cosines = 0.0
-        for x, y in _blocks(before, after, judged, directions):
-            carried = x @ rotation
-            lengths = np.linalg.norm(carried, axis=1) * np.linalg.norm(y, axis=1)
-            cosines += float((np.einsum("nd,nd->n", carried, y) / np.where(lengths > 0.0, lengths, 1.0)).sum())
-            missed += float(np.square(scale * carried - y).sum())
-            total += float(np.square(y).sum())
-        residual, cosine = float(np.sqrt(missed / total)), min(1.0, max(0.0, cosines / judged.size))
+        parts = np.array_split(np.random.default_rng(seed).permutation(usable), _PARTS)
+        enough = usable.size >= JUDGED_FROM and usable.size - max(part.size for part in parts) >= needed
+        if enough and usable.size >= HELD_OUT_FROM:
+            held = np.sort(parts.pop())
+            fitted = np.sort(np.concatenate(parts))
+            rotation, scale = _procrustes(before, after, fitted, directions)
+            judgement = _judge(before, after, held, directions, rotation, scale)
+        else:
+            held, fitted = (usable if enough else usable[:0]), usable
+            rotation, scale = _procrustes(before, after, fitted, directions)
+            judgement = np.zeros(3)
+            for part in parts if enough else ():
+                others = _procrustes(before, after, np.setdiff1d(usable, part), directions)
+                judgement += _judge(before, after, np.sort(part), directions, *others)
+            if not enough:
+                judgement = _judge(before, after, fitted, directions, rotation, scale)
+        missed, total, cosines = judgement.tolist()
+        cosine = min(1.0, max(0.0, cosines / (held.size or fitted.size)))
         if directions:
             scale = _length_ratio(before, after, fitted, rotation)
-        return cls(rotation, scale, residual, cosine if scale > 0.0 else 0.0, int(fitted.size), held)
+        return cls(
+            rotation=rotation,
+            scale=scale,
+            residual=float(np.sqrt(missed / total)),
+            cosine=cosine if scale > 0.0 else 0.0,
+            fitted=int(fitted.size),
+            held_out=int(held.size),
+        )
 
     def carry(self, vectors: npt.ArrayLike) -> FloatArray:
         """Bring vectors of the old training to where the new one would have them.
@@ -216,6 +234,24 @@ def _vectors(values: npt.ArrayLike, dim: int, training: str, which: str) -> Floa
             field="vectors",
         )
     return matrix
+
+
+def _judge(
+    before: FloatArray,
+    after: FloatArray,
+    rows: npt.NDArray[np.intp],
+    directions: bool,
+    rotation: DoubleArray,
+    scale: float,
+) -> DoubleArray:
+    """Sum over some tracks: the squares that a map misses, the squares that there are, and the cosines."""
+    sums = np.zeros(3)
+    for x, y in _blocks(before, after, rows, directions):
+        carried = x @ rotation
+        lengths = np.linalg.norm(carried, axis=1) * np.linalg.norm(y, axis=1)
+        cosines = np.einsum("nd,nd->n", carried, y) / np.where(lengths > 0.0, lengths, 1.0)
+        sums += np.square(scale * carried - y).sum(), np.square(y).sum(), cosines.sum()
+    return sums
 
 
 def _procrustes(

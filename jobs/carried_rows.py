@@ -120,7 +120,7 @@ def align(
     BridgeError
         When they share too few tracks, or too little.
     """
-    from artist_transfer import HELD_OUT_FROM, Alignment, NotEnoughTracksError
+    from artist_transfer import JUDGED_FROM, Alignment, NotEnoughTracksError
 
     at = pc.index_in(old.ids, value_set=flat(warm.table["track_id"]))
     shared = np.flatnonzero(old.warm & ~old.withdrawn & at.is_valid().to_numpy(zero_copy_only=False))
@@ -135,7 +135,7 @@ def align(
     except NotEnoughTracksError:
         alignment = None
     if alignment is None or alignment.held_out == 0:
-        least = max(HELD_OUT_FROM, -(-min(to.dim, before.dim) * 10 // 9))
+        least = max(JUDGED_FROM, -(-min(to.dim, before.dim) * 10 // 9))
         raise BridgeError(
             f"{refused} they share {len(shared)} tracks with vectors, and {least} are needed to align them and to know "
             f"how well; {remedy}",

@@ -12,7 +12,7 @@ import pytest
 from jobs import Engine, Query
 
 
-def test_the_demo_places_the_cold_tracks_and_measures_itself(tmp_path: Path) -> None:
+def test_the_demo_places_the_cold_tracks_measures_itself_and_survives_a_retrain(tmp_path: Path) -> None:
     home, report = tmp_path / "home", tmp_path / "demo.json"
     command = [sys.executable, "-m", "anacrusis", "demo", "--keep", str(home), "--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
@@ -29,7 +29,16 @@ def test_the_demo_places_the_cold_tracks_and_measures_itself(tmp_path: Path) -> 
     assert all(figure["tracks"] == 34 for figure in figures.values())
     assert figures["chance"]["mean"] == pytest.approx(10 / 33)
     assert figures["audio_only"]["mean"] > figures["chance"]["mean"]
+    retrained = result["retrain"]
+    assert retrained["failures"] == []
+    assert retrained["back_to_the_old_space"] == 0
+    assert set(retrained["answers"]) == {"wesnoth-playlists", "wesnoth-playlists-2"}
+    assert min(retrained["answers"].values()) >= 100
+    assert retrained["bridge"]["carried"] == 2
+    assert retrained["bridge"]["cosine"] > 0.8
+    assert retrained["same_neighbors"]["bridged"] > 0.5
     with Engine.open(home) as engine:
+        assert engine.serving()[0] == "wesnoth-playlists-2"
         hits = engine.ask(Query(track_id="sad", k=100)).hits[0]
         assert {"frantic-old", "return_to_wesnoth"} <= set(hits.track_ids)
     again = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)

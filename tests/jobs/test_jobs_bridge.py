@@ -340,10 +340,10 @@ def test_from_lengths_to_directions_and_not_back(engine: Engine) -> None:
 
 
 def test_what_cannot_be_bridged_is_refused_and_nothing_changes(engine: Engine, tmp_path: Path) -> None:
-    bring(engine, "few", turned(first_training())[:60], WARM[:60])
+    bring(engine, "few", turned(first_training())[:15], WARM[:15])
     bring(engine, "other", np.random.default_rng(7).normal(size=(len(WARM), DIM)).astype(np.float32))
     bring(engine, "strangers", turned(first_training()), [f"s{place}" for place in range(len(WARM))])
-    for space_id, words in (("few", "share 60 tracks"), ("other", "cosine of 0."), ("strangers", "share 0 tracks")):
+    for space_id, words in (("few", "share 15 tracks"), ("other", "cosine of 0."), ("strangers", "share 0 tracks")):
         with pytest.raises(BridgeError, match=words):
             bridge_space(engine, space_id)
         report, why = bridge_if_due(engine, space_id)
