@@ -82,9 +82,15 @@ def refresh(
             table(
                 f"{size['tracks']} made tracks by {size['artists']} artists, {size['warm']} of them warm; "
                 f"{size['changed_artists']} artists changed; median of {size['repeats']}",
-                ("refresh of", "#projected", "#seconds", *(f"#{stage}" for stage in stages)),
+                ("refresh of", "#projected", "#seconds", *(f"#{stage}" for stage in stages), "#upkeep"),
                 [
-                    (name, median["projected"], median["seconds"], *(median["stage_s"][stage] for stage in stages))
+                    (
+                        name,
+                        median["projected"],
+                        median["seconds"],
+                        *(median["stage_s"][stage] for stage in stages),
+                        median["upkeep_s"],
+                    )
                     for name, median in ((name, size[f"median_{name}"]) for name in ("everything", "changed"))
                 ],
             )

@@ -389,6 +389,11 @@ def _show_refresh(done: RefreshReport, json_to: Path | None = None) -> None:
         print(f"cold tracks projected{by}: {done.projected} of {done.cold}. {done.why}{_waiting(done.unheard)}")
         if not done.published:
             print("Nothing has changed since this snapshot was built, so that there was nothing to do.")
+        if done.maintenance is None:
+            print("The upkeep of the home failed, see the log; the next refresh, or `anacrusis maintain`, does it.")
+        else:
+            for alert in done.maintenance.alerts:
+                print(f"ALERT: {alert}")
         if done.row_count < done.row_count_before:
             print(
                 f"This snapshot holds {done.row_count} tracks, the one before held {done.row_count_before}; "

@@ -116,6 +116,40 @@ def transfer() -> str:
     )
 
 
+BRIDGE_WORDS = {
+    "bridged": "carried vectors",
+    "re-projected": "projected by the carried transfer",
+    "no bridge": "artist mean, without a bridge",
+    "second refit": "another refit, other seed",
+    "refit": "the refit itself",
+}
+
+
+def bridge() -> str:
+    """Tell how much of a refit there is at once where a retrain is bridged."""
+    result = _read("bridge")
+    tables = []
+    for pair in result["pairs"]:
+        rows = []
+        for name, words in BRIDGE_WORDS.items():
+            if name not in pair["listeners"]:
+                continue
+            shares = [
+                f"{one['mean']:.3f} ± {one['standard_error']:.3f}" if one else "1"
+                for one in (pair[f"overlap@{k}"].get(name) for k in (10, 100))
+            ]
+            rows.append((words, *shares, f"{pair['listeners'][name]['ndcg@20']['mean']:.3f}"))
+        alignment, moved = pair["alignment"], pair["movement"]
+        tables.append(
+            f"From {pair['from']['dim']} to {pair['to']['dim']} dimensions; the alignment keeps a cosine of "
+            f"{alignment['cosine']:.3f} (residual {alignment['residual']:.3f}); warm tracks have moved by "
+            f"{moved['q50']:.2f} of their length in the middle, {moved['q99.9']:.2f} at most but for one in a "
+            f"thousand:\n\n"
+            + _table(("cold tracks placed by", "overlap@10 with a refit", "overlap@100", "NDCG@20"), rows)
+        )
+    return "\n\n".join(tables)
+
+
 def _mean(found: dict[str, float | None]) -> str:
     return "-" if found["mean"] is None else f"{found['mean']:.3f}"
 
@@ -127,6 +161,7 @@ BLOCKS = {
     "ingest 336": ingest,
     "leave one out": leave_one_out,
     "transfer": transfer,
+    "bridge": bridge,
 }
 
 

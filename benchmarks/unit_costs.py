@@ -36,6 +36,7 @@ from benchmarks.made_homes import SPACE_ID, MadeCatalogue, made_id
 from benchmarks.unit_costs_serving import transport
 from index import WriteBatch, build_snapshot
 from jobs import Engine
+from jobs.bridge import bridge_space
 from jobs.factors import Factors, read_factors
 from jobs.spaces import import_space
 
@@ -261,6 +262,18 @@ def feedback(engine: Engine, made: MadeCatalogue, costs: Costs) -> None:
     costs.add_times("feedback", took_each, EVENTS, "event", what)
 
 
+def bridge(engine: Engine, made: MadeCatalogue, costs: Costs) -> None:
+    """Import the same training once more, turned around, and carry the cold rows into it."""
+    items = made.factors()
+    rotation = np.linalg.qr(np.random.default_rng(11).normal(size=(DIM, DIM)))[0]
+    turned = np.ascontiguousarray(items.vectors @ rotation, dtype=np.float32)
+    import_space(engine, f"{SPACE_ID}-next", Factors(items.ids, turned, items.popularity))
+    with timed() as took:
+        report = bridge_space(engine, f"{SPACE_ID}-next")
+    what = f"cold rows of a space of {made.tracks:,}, {report.carried:,} of them, carried into a newer training"
+    costs.add_times("bridge", [took], made.tracks, "row", what)
+
+
 def weigh(engine: Engine, home: Path, made: MadeCatalogue, costs: Costs) -> None:
     """Weigh every table's rows."""
     (space,) = (one for one in engine.store.spaces() if one.space_id == SPACE_ID)
@@ -315,6 +328,7 @@ def measure(folder: Path) -> dict[str, Any]:
     with Engine.open(folder / "large", device="cpu") as engine:
         snapshots(engine, folder / "large", made, costs)
         feedback(engine, made, costs)
+        bridge(engine, made, costs)
         weigh(engine, folder / "large", made, costs)
     sizes = f"difference between {TRACKS:,} and {SMALL_TRACKS:,} rows"
     for name, unit, what in (

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from index.types import PublishKind, PublishRecord
 
 
-def rollback_stack(history: Sequence[PublishRecord]) -> list[str]:
+def rollback_stack(history: Sequence[PublishRecord], known: Collection[str]) -> list[str]:
     """Read the history as a stack of snapshot ids: a publish pushes, a rollback pops.
 
     Rolling back twice therefore goes two snapshots back, and never forward again to what was rolled back from. A
     rollback to a snapshot that does not stand in the stack puts it on top.
 
+    Parameters
+    ----------
+    history : sequence of PublishRecord
+        Oldest first.
+    known : collection of str
+        Snapshots that can be gone back to; others are passed over.
+
     Returns
     -------
     list of str
-        The published one last; empty before the first publish.
+        The published one last; empty before the first publish. No two neighbours are the same.
     """
     stack: list[str] = []
     for record in history:
@@ -26,7 +33,8 @@ def rollback_stack(history: Sequence[PublishRecord]) -> list[str]:
                 stack.pop()
         elif not stack or stack[-1] != record.snapshot_id:
             stack.append(record.snapshot_id)
-    return stack
+    found = [snapshot_id for snapshot_id in stack if snapshot_id in known]
+    return [one for place, one in enumerate(found) if found[place - 1 : place] != [one]]
 
 
 def served_until(history: Sequence[PublishRecord], now: datetime) -> dict[str, datetime]:

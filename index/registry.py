@@ -225,7 +225,7 @@ class Registry:
     def rollback_stack(self) -> list[SnapshotRecord]:
         """Give the way back: the published snapshot last, before it what each rollback would return to."""
         known = {snapshot.snapshot_id: snapshot for snapshot in self.snapshots()}
-        return [known[snapshot_id] for snapshot_id in rollback_stack(self.publishes()) if snapshot_id in known]
+        return [known[snapshot_id] for snapshot_id in rollback_stack(self.publishes(), known)]
 
     def rollback_target(self) -> SnapshotRecord:
         """Give the snapshot that a rollback would return to; see `index.history.rollback_stack`.

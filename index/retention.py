@@ -98,8 +98,7 @@ def plan_retention(
     """
     oldest = now - max(timedelta(days=retention.days), retention.grace)
     until = served_until(history, now)
-    known = {snapshot.snapshot_id for snapshot in snapshots}
-    way_back = [snapshot_id for snapshot_id in rollback_stack(history) if snapshot_id in known]
+    way_back = rollback_stack(history, {snapshot.snapshot_id for snapshot in snapshots})
     wanted = set(way_back[-retention.snapshots :])
     kept: list[SnapshotRecord] = []
     retired: list[SnapshotRecord] = []

@@ -8,8 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from index import ContentBackfill, HeardPart, Store, TrackRecord, WriteBatch
 from jobs import backfill_stages as stages
+from jobs.catalogue_basis import flat
 from jobs.ingest import same_release, withdrawn_error
 from jobs.manifest import Manifest, RefusedRow
 from jobs.on_ray import Cluster, RayOptions, ray_cluster, results
@@ -18,7 +22,6 @@ from jobs.progress import OnProgress, Progress, silent
 from jobs.release import Release
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from ray.data import Dataset
 
     from encoders import AudioLimits
@@ -88,8 +91,7 @@ class _Plan:
     noted: list[HeardPart]  # written by a backfill that was cut off
     to_hear: list[Release] = field(default_factory=list)
     leave_out: set[str] = field(default_factory=set)  # of what was noted
-    known: dict[str, TrackRecord] = field(default_factory=dict)  # what is stored of tracks that are heard or were noted
-    unheard: set[str] = field(default_factory=set)  # those of them without a content vector
+    known: dict[str, TrackRecord] = field(default_factory=dict)  # of those without a content vector, what is stored
     unchanged: int = 0
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # reason and sentence
 
@@ -140,7 +142,7 @@ def backfill_manifest(
     heard = engine.encoder
     with engine.store.lease(LEASE) as lease:
         backfill = engine.store.backfill(heard.encoder_id, heard.dim)
-        plan = _plan(engine, backfill, manifest)
+        plan = _plan(engine.store, backfill, manifest)
         parts: list[HeardPart] = []
         if plan.to_hear:
             with ray_cluster(ray or RayOptions(), device=engine.device) as cluster:
@@ -169,31 +171,31 @@ def backfill_manifest(
     return report
 
 
-def _plan(engine: Engine, backfill: ContentBackfill, manifest: Manifest) -> _Plan:
-    """Find out which tracks have to be heard; what an earlier backfill noted counts where its audio is the same."""
-    withdrawn = engine.store.withdrawn()
+def _plan(store: Store, backfill: ContentBackfill, manifest: Manifest) -> _Plan:
+    """Find out which tracks have to be heard; what an earlier backfill noted counts where its audio is the same.
+
+    A track with a record and a content vector is left as it is, also where it was noted: somebody has ingested it
+    since, or it went in just before that backfill was cut off.
+    """
+    withdrawn = store.withdrawn()
     plan = _Plan({release.track_id: release for release in manifest.releases}, backfill.noted())
     noted = {
         track_id: uri for part in plan.noted for track_id, uri in zip(part.track_ids, part.audio_uris, strict=True)
     }
-    plan.leave_out = noted.keys() - plan.release_of.keys()
-    for start in range(0, len(manifest.releases), LOOK_UP_TRACKS):
-        some = manifest.releases[start : start + LOOK_UP_TRACKS]
-        known = engine.ingester.look_up([release.track_id for release in some])
-        for release in some:
-            track_id = release.track_id
-            if track_id in withdrawn:
-                plan.refused[track_id] = _why(withdrawn_error(track_id))
-                continue
-            if track_id not in noted and track_id in known.heard:
-                plan.unchanged += 1
-                continue
-            if track_id in known.records:
-                plan.known[track_id] = known.records[track_id]
-            if track_id not in known.heard:
-                plan.unheard.add(track_id)
-            if noted.get(track_id) != (release.audio_uri or ""):
-                plan.to_hear.append(release)
+    ids = pa.array(list(plan.release_of), pa.string())
+    heard = pc.is_in(ids, value_set=flat(store.heard_ids(backfill.target.encoder_id)))
+    recorded = pc.is_in(ids, value_set=flat(store.track_columns(["track_id"])["track_id"]))
+    done = set(ids.filter(pc.and_(heard, recorded)).to_pylist())
+    plan.leave_out = (noted.keys() - plan.release_of.keys()) | (noted.keys() & done)
+    for track_id, release in plan.release_of.items():
+        if track_id in withdrawn:
+            plan.refused[track_id] = _why(withdrawn_error(track_id))
+        elif track_id in done:
+            plan.unchanged += 1
+        elif noted.get(track_id) != (release.audio_uri or ""):
+            plan.to_hear.append(release)
+    known = ids.filter(pc.and_(recorded, pc.invert(heard))).to_pylist()
+    plan.known = {record.track_id: record for record in store.tracks(known)}
     return plan
 
 
@@ -264,10 +266,7 @@ def _take_in(
         now = {record.track_id: record for record in store.tracks([record.track_id for record in known])}
         changed = [record for record in known if _is_to_change(record, plan.known[record.track_id], now)]
         store.commit(WriteBatch(tracks=changed))
-        report.updated += len(
-            {record.track_id for record in changed}
-            | {record.track_id for record in known if record.track_id in plan.unheard}
-        )
+        report.updated += len(known)
     report.unchanged += plan.unchanged + len(ids) - report.created - report.updated
     earlier = {track_id for part in plan.noted for track_id in part.track_ids} - {one.track_id for one in plan.to_hear}
     report.went_on = len(earlier & sha256_of.keys())

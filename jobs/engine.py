@@ -38,6 +38,7 @@ from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
 if TYPE_CHECKING:
+    from artist_transfer import TransferModel
     from encoders import Encoder
 
 
@@ -71,6 +72,7 @@ class Engine:
         self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
+        self.last_refreshed_with: TransferModel | None = None  # by the refresh before, which loaded it
         self._projectors = Projectors(store, self.home, device=device)
         self._neighbors = Neighbors(store, searcher)
         self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)

@@ -42,7 +42,7 @@ def keep_model(home: Home, model: TransferModel) -> str:
     return f"{home}/{folder}"
 
 
-def newest_model(home: Home, space_id: str, *, device: str) -> TransferModel | None:
+def newest_model(home: Home, space_id: str, *, device: str, known: TransferModel | None = None) -> TransferModel | None:
     """Load the transfer that was fitted last for a space.
 
     Parameters
@@ -53,6 +53,9 @@ def newest_model(home: Home, space_id: str, *, device: str) -> TransferModel | N
         The space.
     device : {"auto", "cpu", "cuda"}
         Where it will run.
+    known : TransferModel, optional
+        One that was loaded before for this device: where it is still the newest it is not loaded again, because a
+        model's id is a hash of its weights.
 
     Returns
     -------
@@ -69,6 +72,8 @@ def newest_model(home: Home, space_id: str, *, device: str) -> TransferModel | N
         model_id = home.files.read(f"{FOLDER}/{space_id}/{_NEWEST}").decode().strip()
     except FileNotFoundError:
         return None
+    if known is not None and (known.model_id, known.space_id) == (model_id, space_id):
+        return known
     return _load(home, f"{FOLDER}/{space_id}/{model_id}", device=device)
 
 

@@ -216,7 +216,9 @@ class ChosenModel:
         return self.model.model_id if self.model is not None else None
 
 
-def choose_model(home: Home, space_id: str, encoder_id: str, *, device: str) -> ChosenModel:
+def choose_model(
+    home: Home, space_id: str, encoder_id: str, *, device: str, known: TransferModel | None = None
+) -> ChosenModel:
     """Find a space's newest transfer, or say why the artist mean has to stand in for it.
 
     Parameters
@@ -225,12 +227,14 @@ def choose_model(home: Home, space_id: str, encoder_id: str, *, device: str) -> 
         Where the fitted models lie.
     space_id, encoder_id : str
     device : {"auto", "cpu", "cuda"}
+    known : TransferModel, optional
+        One that was loaded before for this device.
     """
     from artist_transfer import ModelFileError
 
     remedy = "`anacrusis train` fits one, which also lets a refresh project no more than what has changed."
     try:
-        model = newest_model(home, space_id, device=device)
+        model = newest_model(home, space_id, device=device, known=known)
     except ModelFileError as error:  # new releases go on being served, by the next best
         logger.exception("space %s: the transfer cannot be loaded", space_id)
         return ChosenModel(None, f"The artist mean serves because the fitted transfer cannot be loaded: {error}")

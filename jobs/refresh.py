@@ -144,7 +144,9 @@ def refresh_space(
             device=engine.device,
             artist_ids=artist_ids,
             everything=everything,
+            known=engine.last_refreshed_with,
         )
+        engine.last_refreshed_with = plan.chosen.model
     with stages.time("project"):
         projector, projected = _project(engine, plan, lease, project, stages, on_progress, should_stop)
     with stages.time("index"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ from index import Home, Store, Tier, record_basis_column
 from jobs.catalogue_basis import CatalogueBasis, artists_of, catalogue_tracks, credited_any, flat
 from jobs.errors import UnknownArtistError
 from jobs.projector import ChosenModel, choose_model
+
+if TYPE_CHECKING:
+    from artist_transfer import TransferModel
 
 REASONS = ("new", "changed", "model", "catalogue", "feedback")
 """Why a track is touched, the first that holds: it has no vector; its credits, date or audio have changed; another
@@ -88,6 +91,7 @@ def plan_refresh(
     device: str,
     artist_ids: Sequence[str] | None = None,
     everything: bool = False,
+    known: TransferModel | None = None,
 ) -> RefreshPlan:
     """Compare what each cold track's row was made from with what is stored now. Reads only.
 
@@ -105,6 +109,8 @@ def plan_refresh(
         Only tracks that credit one of these.
     everything : bool
         Also tracks that nothing has touched.
+    known : TransferModel, optional
+        One that was loaded before for this device.
 
     Raises
     ------
@@ -120,7 +126,7 @@ def plan_refresh(
     is_warm = pc.equal(rows["tier"], int(Tier.COLLABORATIVE))
     warm = flat(rows["track_id"].filter(is_warm))
     catalogue = catalogue_tracks(store, space_id, encoder_id, tracks=tracks, warm=warm)
-    chosen = choose_model(home, space_id, encoder_id, device=device)
+    chosen = choose_model(home, space_id, encoder_id, device=device, known=known)
     basis = CatalogueBasis.of(catalogue, chosen.model_id, encoder_id) if catalogue.num_rows else None
 
     withdrawn = pa.array(sorted(store.withdrawn()), pa.string())

@@ -100,9 +100,7 @@ def _training(assumed: Assumptions, measured: Measured) -> dict[str, Quantity]:
         "import.user_time": measured.alone("import") * sizes["users"],
         "import.memory": vector * (sizes["warm"] + sizes["users"]),
         "import.limit": machine / vector,
-        "bridge.rows": measured.alone("stage.row") * sizes["cold"],
-        "bridge.time": measured.alone("stage.row") * sizes["cold"]
-        + measured.alone("stage.pass") * sizes["rows"] * Quantity.of(1, "merge"),
+        "bridge.time": measured.alone("bridge") * sizes["rows"],
         "bridge.memory": vector * sizes["rows"] + vector * sizes["warm"],
         "bridge.limit": machine / vector / (1 + assumed.warm_share),
         "fit.time": measured.fit,

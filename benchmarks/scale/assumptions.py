@@ -6,6 +6,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from benchmarks.scale.quantities import Quantity
+from index import Retention
 
 YEAR_END = "Luminate's year-end report for 2025, as told by Music Ally on 15 January 2026"
 CARD = "NVIDIA H100 SXM 80 GB"
@@ -53,7 +54,7 @@ class Assumptions:
     budget: float = _assumed(0.020, "s", "what a recommender's request may spend on one search")
     trainings: float = _assumed(1, "training/day", "the recommender is retrained every night")
     publishes: float = _assumed(2, "publish/training", "one as soon as the training is there, one after the refit")
-    kept: float = _assumed(14, "day", "how long a training and its snapshots can be rolled back to")
+    kept: float = _assumed(Retention().days, "day", "how long snapshots stay by default, and with them their trainings")
     backfill: float = _assumed(7 * 86400, "s", "a catalogue is heard once; a week is soon enough")
     cores: float = _assumed(64, "core/machine", "a common server")
     memory: float = _assumed(512e9, "bytes/machine", "the same server")

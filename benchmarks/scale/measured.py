@@ -13,6 +13,7 @@ NEEDED = {
     "unit-costs": "python -m benchmarks.unit_costs --json benchmarks/results/unit-costs.json",
     "bench-encode": "anacrusis bench encode --json benchmarks/results/bench-encode.json",
     "ingest-soundtracks": "anacrusis ingest manifest.csv --json benchmarks/results/ingest-soundtracks.json",
+    "backfill": "python -m benchmarks.backfill --copies 4 --json benchmarks/results/backfill.json",
     "transfer": "make results FOLDER=...",
 }
 """Results without which there is no page, and the commands that write them."""
@@ -91,6 +92,12 @@ class Measured:
         """Processor seconds of a whole ingest for a second of audio, all cores taken as busy."""
         result = self.results["ingest-soundtracks"]
         return Quantity.of(result["wall_s"], "s") * self.cores / Quantity.of(result["audio_s"], "audio_s")
+
+    @property
+    def ray(self) -> Quantity:
+        """Speed of a backfill on Ray beside an ingest of the same tracks on the same cores; a share."""
+        ways = self.results["backfill"]["ways"]
+        return Quantity.of(ways["backfill"]["tracks_per_s"] / ways["ingest"]["tracks_per_s"])
 
     @property
     def project(self) -> Quantity:

@@ -108,7 +108,7 @@ def storage(f: Figures) -> Step:
         f"kept for {f.assume('kept')}",
         f"{f['disk.total']}; {f['traffic.replica']} to each replica",
         "no size of its own: it is the trainings that are kept, times their users",
-        "an import without users",
+        "fewer days (`anacrusis maintain`); an import without users",
         "users that trainings share",
         (
             f.line("tracks", "bytes.tracks", "disk.tracks"),

@@ -13,6 +13,8 @@ from command_line import CommandLine
 from hostile_audio import HOSTILE
 from made_catalogue import DIM, audio_bytes, warm_factors, warm_releases
 
+from index import Store
+
 
 def write_manifest(folder: Path, rows: list[dict[str, str]]) -> Path:
     path = folder / "manifest.csv"
@@ -67,6 +69,11 @@ def test_from_a_manifest_and_factors_to_neighbours(anacrusis: CommandLine, tmp_p
     assert anacrusis("--home", home, "neighbors", "--track", "new") == 2
     assert "withdrawn" in anacrusis.err
 
+    unchanged = anacrusis.json("--home", home, "refresh")
+    assert (unchanged["published"], unchanged["snapshot_id"]) == (False, published["snapshot_id"])
+    with Store.open(home) as store:  # as if the track had moved
+        (row,) = store.served_vectors("als-1", ["ada-0"]).values()
+        store.replace_served("als-1", [row], as_of=store.fresh_version("als-1"))
     anacrusis.json("--home", home, "refresh")
     listed = anacrusis.json("--home", home, "space", "list")
     assert [one["published"] for one in listed["snapshots"]] == [False, True]  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import pytest
 from command_line import CommandLine
 
 from anacrusis.settings import RetentionSettings, SettingsError, load_settings
-from index import InvalidInputError, Retention, Store
+from index import InvalidInputError, Retention, Store, StoreError
 
 
 @pytest.fixture
@@ -73,3 +73,18 @@ def test_the_setting_is_the_default(
         with pytest.raises(SettingsError, match="cannot be kept"):
             load_settings(config)
         monkeypatch.delenv(f"ANACRUSIS_RETENTION__{name.upper()}")
+
+
+def test_a_refresh_says_that_its_upkeep_failed(
+    anacrusis: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("index.upkeep.Upkeep.drop_folded", fail)
+        assert anacrusis("--home", home, "refresh") == 0
+    assert "upkeep of the home failed" in anacrusis.out
+    monkeypatch.setattr("index.upkeep.MAX_VERSIONS", 0)
+    assert anacrusis("--home", home, "refresh") == 0
+    assert "ALERT: table tracks" in anacrusis.out

@@ -80,6 +80,7 @@ def test_what_is_in_proportion_to_the_tracks_and_what_is_not():
         "query.scan",
         "query.scan_cores",
         "disk.content",
+        "bridge.time",
         "fit.memory",
     )
     times(dict.fromkeys(double, 2), before, after)

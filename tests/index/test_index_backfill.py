@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import lance
@@ -11,6 +12,7 @@ import pytest
 from lance.fragment import FragmentMetadata
 
 from index import ContentBackfill, HeardPart, InvalidVectorError, Store, TrackRecord, WriteBatch
+from index.tables import Table
 
 ENCODER, DIM = "ear", 4
 
@@ -141,3 +143,16 @@ def test_tracks_are_added_and_never_overwritten(store: Store) -> None:
     store.commit(WriteBatch(tracks=[record("a", "theirs")]))
     assert store.add_tracks([record("a", "ours"), record("b", "ours")]) == 1
     assert {one.track_id: one.title for one in store.tracks()} == {"a": "theirs", "b": "ours"}
+
+
+def test_a_clean_up_leaves_what_is_written_and_not_yet_taken_in(store: Store) -> None:
+    commit(store, "old", 8.0)
+    backfill = store.backfill(ENCODER, DIM)
+    heard = part(backfill, "a")
+    backfill.note(heard)
+    commit(store, "old", 9.0)
+    versions, _ = Table(backfill.target.address, "content", "track_id").clean_up(timedelta(0))
+    assert versions > 0
+    assert backfill.noted() == [heard]
+    backfill.take_in([heard], ())
+    assert content(store) == {"old": 9.0, "a": 1.0}

@@ -183,6 +183,18 @@ def test_what_is_retired_is_in_no_list_and_its_files_are_deleted(store, space):
     assert "later" in answers(store)[1]
 
 
+def test_a_way_back_with_gaps_leads_on(store, space):
+    first, second, third = publish_some(store, 3)
+    store.publish(second.snapshot_id)
+    store.publish(first.snapshot_id)
+    store.publish(second.snapshot_id)  # 1 2 3 2 1 2
+    store.registry.retire("snapshot", [first.snapshot_id], datetime.now(UTC))
+    assert store.rollback_stack() == [second, third, second]
+    assert [store.rollback().snapshot_id for _ in range(2)] == [third.snapshot_id, second.snapshot_id]
+    with pytest.raises(NoRollbackError):
+        store.rollback()
+
+
 def test_files_stay_for_the_grace_after_the_mark(store, space):
     old, last = publish_some(store, 2)
     hour, retention = timedelta(hours=1), Retention(snapshots=1, days=0.0)

@@ -238,6 +238,22 @@ def test_one_at_a_time(tmp_path: Path, without_ray: None) -> None:
         assert (report.created, report.went_on, report.workers) == (2, 2, 0)
 
 
+def test_what_was_ingested_since_it_was_noted_stands(tmp_path: Path, without_ray: None) -> None:
+    manifest = write_manifest(tmp_path / "music", tracks=3, bad=False)
+    with Engine.open(tmp_path / "home", create=True) as engine:
+        with engine.store.lease("refresh"), pytest.raises(LeaseHeldError):
+            backfill(engine, manifest)
+        theirs = [Release(one, ("somebody",), audio_bytes(900.0), "Theirs") for one in ("t0", "t1")]
+        engine.ingest(theirs)
+        before = stored(engine)
+        manifest.write_text(manifest.read_text().replace("t1.wav", "t0.wav"))
+        report = backfill(engine, manifest)
+        assert (report.created, report.updated, report.unchanged, report.went_on) == (1, 0, 2, 1)
+        records, ids, content = stored(engine)
+        assert (records[:2], ids) == (before[0], ["t0", "t1", "t2"])
+        np.testing.assert_array_equal(content[:2], before[2])
+
+
 def test_what_was_noted_counts_only_as_the_manifest_has_it_now(tmp_path: Path, without_ray: None) -> None:
     manifest = write_manifest(tmp_path / "music", bad=False)
     with Engine.open(tmp_path / "home", create=True) as engine:

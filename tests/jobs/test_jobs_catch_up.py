@@ -94,7 +94,7 @@ def test_a_damaged_model_keeps_nobody_from_serving(home: Path, caplog: pytest.Lo
 
     with Engine.open(home) as engine:
         folder = train_space(engine, method="artist_mean").folder
-    for file in folder.iterdir():
+    for file in Path(folder).iterdir():
         file.write_bytes(b"damaged")
     with Engine.open(home) as engine:
         (outcome,) = engine.ingest([release()])

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,20 @@ from hypothesis.stateful import (
 )
 from made_catalogue import ARTISTS, audio_bytes, warm_releases
 
-from index import MAX_K, FeedbackAction, FeedbackEvent, NoRollbackError, NoSnapshotError, Tier, WithdrawnTrackError
+from index import (
+    MAX_K,
+    FeedbackAction,
+    FeedbackEvent,
+    NoRollbackError,
+    NoSnapshotError,
+    Retention,
+    Tier,
+    WithdrawnTrackError,
+)
 from jobs import Engine, IngestState, Query, Release
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
+from jobs.maintain import maintain
 from jobs.manifest import Manifest
 from jobs.spaces import import_space, rollback_snapshot
 from jobs.train import train_space
@@ -38,8 +49,13 @@ NAMES = tuple(f"new-{number}" for number in range(4))
 OTHERS = (*(one.track_id for one in FIRST if one.track_id not in ALWAYS_WARM), *NAMES)
 STRANGER = "stranger"  # known to the recommender alone
 AUDIO = {name: audio_bytes(150.0 + 40.0 * place, seed=place) for place, name in enumerate(NAMES)}
-WRITES = ("commit", "stage", "replace_served", "record_snapshot", "publish", "rollback", "create_space")
-"""Methods of the store that make something durable: where a process may end, before or after."""
+WRITES = {
+    "": ("commit", "stage", "replace_served", "record_snapshot", "publish", "rollback", "create_space"),
+    "registry": ("retire",),
+    "space_tables": ("drop_fresh", "discard"),
+    "layout.files": ("remove",),
+}
+"""Methods of the store and its parts that make something durable: where a process may end, before or after."""
 
 
 class Killed(BaseException):
@@ -57,6 +73,7 @@ class LifeOfASpace(RuleBasedStateMachine):
         self.delivered = {one.track_id: one for one in FIRST}
         self.withdrawn: set[str] = set()
         self.spaces: dict[str, dict[str, np.ndarray]] = {}
+        self.trainings = 0  # a space's id is never used again
         self.stack: list[tuple[str, str]] = []  # (snapshot, space): what a rollback goes back through
 
     def teardown(self) -> None:
@@ -73,10 +90,10 @@ class LifeOfASpace(RuleBasedStateMachine):
     def deliver(self, name: str, artist: str) -> None:
         self._deliver(name, artist)
 
-    @precondition(lambda self: len(self.spaces) < 4)
+    @precondition(lambda self: self.trainings < 6)
     @rule(seed=st.integers(1, 99), warm=st.sets(st.sampled_from((*OTHERS, STRANGER))), dim=st.sampled_from((6, 8)))
     def import_training(self, seed: int, warm: set[str], dim: int) -> None:
-        self._import(f"space-{len(self.spaces)}", seed=seed, warm=ALWAYS_WARM | warm, dim=dim)
+        self._import(f"space-{self.trainings}", seed=seed, warm=ALWAYS_WARM | warm, dim=dim)
 
     @rule(pick=st.integers(0, 3))
     def publish(self, pick: int) -> None:
@@ -135,6 +152,15 @@ class LifeOfASpace(RuleBasedStateMachine):
     def train(self) -> None:
         train_space(self.engine, self.stack[-1][1], method="artist_mean")
 
+    @rule(keep=st.integers(1, 3))
+    def maintain(self, keep: int) -> None:
+        maintain(self.engine, Retention(snapshots=keep, days=0.0, grace_s=0.0))
+        kept = {snapshot_id for snapshot_id, _ in self.stack[-keep:]}
+        assert {one.snapshot_id for one in self.engine.store.snapshots()} == kept
+        in_use = {space_id for snapshot_id, space_id in self.stack if snapshot_id in kept} | {list(self.spaces)[-1]}
+        assert {one.space_id for one in self.engine.store.spaces()} == in_use
+        self._forget_what_is_retired()
+
     @rule()
     def reopen(self) -> None:
         self.engine.close()
@@ -142,7 +168,7 @@ class LifeOfASpace(RuleBasedStateMachine):
 
     @precondition(lambda self: self.stack)
     @rule(
-        what=st.sampled_from(("deliver", "import", "publish", "refresh", "roll back", "withdraw")),
+        what=st.sampled_from(("deliver", "import", "publish", "refresh", "roll back", "withdraw", "maintain")),
         name=st.sampled_from(NAMES),
         artist=st.sampled_from(ARTISTS),
         write=st.integers(0, 3),
@@ -152,11 +178,12 @@ class LifeOfASpace(RuleBasedStateMachine):
         """End the process before or after one of the writes of a job; then open the home again."""
         jobs: dict[str, Callable[[], Any]] = {
             "deliver": lambda: self._deliver(name, artist),
-            "import": lambda: self._import(f"space-{len(self.spaces)}", seed=7, warm=ALWAYS_WARM | {name}, dim=8),
+            "import": lambda: self._import(f"space-{self.trainings}", seed=7, warm=ALWAYS_WARM | {name}, dim=8),
             "publish": lambda: self._publish(next(iter(self.spaces))),
             "refresh": lambda: self.refresh(None),
             "roll back": self.roll_back,
             "withdraw": lambda: self.withdraw(name),
+            "maintain": lambda: self.maintain(2),
         }
         died = False
         try:
@@ -224,6 +251,7 @@ class LifeOfASpace(RuleBasedStateMachine):
         self.delivered[name] = release
 
     def _import(self, space_id: str, *, seed: int, warm: set[str] | frozenset[str], dim: int) -> None:
+        self.trainings += 1
         vectors = np.random.default_rng(seed).normal(size=(len(warm), dim)).astype(np.float32)
         self.spaces_begun = space_id, dict(zip(sorted(warm), vectors, strict=True))
         import_space(self.engine, space_id, Factors(np.array(sorted(warm)), vectors))
@@ -245,8 +273,8 @@ class LifeOfASpace(RuleBasedStateMachine):
                     track_id=record.track_id, artist_ids=record.artist_ids, audio=AUDIO[record.track_id]
                 )
         self.withdrawn |= store.withdrawn()
-        if len(store.spaces()) > len(self.spaces):
-            space_id, vectors = self.spaces_begun
+        space_id, vectors = self.spaces_begun
+        if space_id in {one.space_id for one in store.spaces()}:
             self.spaces[space_id] = vectors
         served = store.published()
         assert served is not None
@@ -254,6 +282,15 @@ class LifeOfASpace(RuleBasedStateMachine):
             self.stack.pop()
         elif served.snapshot_id != self.stack[-1][0]:
             self.stack.append((served.snapshot_id, served.space_id))
+        self._forget_what_is_retired()
+
+    def _forget_what_is_retired(self) -> None:
+        store = self.engine.store
+        snapshots = {one.snapshot_id for one in store.snapshots()}
+        spaces = {one.space_id for one in store.spaces()}
+        left = [one for one in self.stack if one[0] in snapshots]
+        self.stack = [one for one, before in zip(left, [None, *left], strict=False) if one != before]
+        self.spaces = {space_id: vectors for space_id, vectors in self.spaces.items() if space_id in spaces}
 
 
 @contextmanager
@@ -275,9 +312,11 @@ def dying(engine: Engine, write: int, *, after: bool) -> Iterator[None]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in WRITES:
-            if hasattr(engine.store, name):
-                patch.setattr(engine.store, name, dangerous(getattr(engine.store, name)))
+        for part, names in WRITES.items():
+            owner = attrgetter(part)(engine.store) if part else engine.store
+            for name in names:
+                if hasattr(owner, name):
+                    patch.setattr(owner, name, dangerous(getattr(owner, name)))
         yield
 
 
