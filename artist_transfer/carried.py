@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class CarriedModel(FittedModel):
         super().__init__(facts, base.audio_only)
         self.base = base
         self.alignment = alignment
-        self._brought_back: tuple[Catalogue, Catalogue] | None = None
+        self._brought_back: WeakKeyDictionary[Catalogue, Catalogue] = WeakKeyDictionary()
 
     @classmethod
     def from_tensors(
@@ -87,17 +88,16 @@ class CarriedModel(FittedModel):
         )
 
     def _in_base(self, catalogue: Catalogue) -> Catalogue:
-        # A catalogue never changes: brought back once, it serves every batch. What is returned is local, because
-        # another thread may ask for another catalogue meanwhile.
-        known = self._brought_back
-        if known is None or known[0] is not catalogue:
+        # A catalogue never changes: brought back once, it serves every batch for as long as somebody keeps it.
+        known = self._brought_back.get(catalogue)
+        if known is None:
             tracks = replace(
                 catalogue.tracks,
                 space_id=self.base.space_id,
                 collaborative=self.alignment.back(catalogue.tracks.collaborative),
             )
-            known = self._brought_back = catalogue, Catalogue(tracks)
-        return known[1]
+            known = self._brought_back[catalogue] = Catalogue(tracks)
+        return known
 
 
 def carry_model(model: TransferModel, alignment: Alignment, space_id: str) -> TransferModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,8 @@ class RankingReader:
         self.length_power = length_power
         self.scale = scale
         self._device = next(self.networks[0].parameters()).device
-        self._tracks: tuple[Catalogue, TrackTensors] | None = None
+        # A catalogue never changes: described once, it serves every batch of releases for as long as somebody keeps it.
+        self._tracks: WeakKeyDictionary[Catalogue, TrackTensors] = WeakKeyDictionary()
 
     def read(
         self, targets: ColdTracks, selected: CatalogueRows, catalogue: Catalogue, batch_size: int
@@ -108,13 +110,10 @@ class RankingReader:
         return vectors * (self.descriptors.length * np.float32(self.scale)), weights, popularity
 
     def _tensors(self, catalogue: Catalogue) -> TrackTensors:
-        # A catalogue never changes: described once, it serves every batch of releases until the next one. What is
-        # returned is local, because another thread may ask for another catalogue meanwhile.
-        known = self._tracks
-        if known is None or known[0] is not catalogue:
-            known = (catalogue, TrackTensors.of(catalogue.tracks, self.descriptors, self._device))
-            self._tracks = known
-        return known[1]
+        known = self._tracks.get(catalogue)
+        if known is None:
+            known = self._tracks[catalogue] = TrackTensors.of(catalogue.tracks, self.descriptors, self._device)
+        return known
 
 
 class RankingModel(FittedModel):

@@ -1,6 +1,8 @@
 """The ranking transfer: what it learns from listeners, and what it says of itself."""
 
 import dataclasses
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -52,6 +54,15 @@ def fitted(world, cold, known, audience):
 
 def new_artists(targets):
     return dataclasses.replace(targets, credits=Credits.from_lists([[]] * len(targets)))
+
+
+def test_a_model_does_not_keep_a_catalogue_that_nobody_else_keeps(fitted, world, cold, known):
+    catalogue = Catalogue(known)
+    fitted.project(world.as_cold(cold), catalogue)
+    gone = weakref.ref(catalogue)
+    del catalogue
+    gc.collect()
+    assert gone() is None
 
 
 def test_listeners_find_what_they_will_listen_to(fitted, world, cold, known, audience):
