@@ -35,7 +35,10 @@ def backfill(
     read = read_manifest(manifest)  # before a home folder is made for a manifest that cannot be read
     keep_ray_quiet()
     settings = shared(context).settings
-    with shared(context).open_engine(home, create=True) as engine, shown_progress() as on_progress:
+    with (
+        shared(context).open_engine(home, create=True, project_missing=False) as engine,
+        shown_progress() as on_progress,
+    ):
         done = backfill_manifest(
             engine, read, encoder=settings.encoder, limits=settings.audio, ray=options, on_progress=on_progress
         )
@@ -65,6 +68,8 @@ def backfill(
         table("", ("stage", "#seconds of work"), list(done.stage_s.items()))
         if done.went_on:
             print(f"Heard before an earlier backfill was cut off: {done.went_on}.")
+        if done.space_id and done.created + done.updated:
+            print(f"Stored; `anacrusis refresh`, on Ray with `--ray`, places them in space {done.space_id}.")
         if not done.space_id:
             print("Stored and not served, as no space is published (`anacrusis space import`, `space publish`).")
     show_left_out(read.left_alone, done.refused)

@@ -225,7 +225,8 @@ def publish(
     from jobs.bridge import bridge_if_due
     from jobs.space_comparison import require_likeness
 
-    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+    opened = shared(context).open_engine(home, project_missing=False)
+    with opened as engine, shown_progress() as on_progress:
         compared = require_likeness(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
         )
@@ -338,7 +339,8 @@ def refresh(
             print(f"{len(plan.touched)} of {plan.cold} cold tracks. {plan.why}{_waiting(plan.unheard)}")
         return
     ray = RayOptions(ray_address, workers) if on_ray or ray_address or workers else None
-    with ExitStack() as closing, shared(context).open_engine(home) as engine, shown_progress() as on_progress:
+    opened = shared(context).open_engine(home, project_missing=False)
+    with ExitStack() as closing, opened as engine, shown_progress() as on_progress:
         project = None
         if ray is not None:
             from jobs.refresh_on_ray import projecting_on_ray

@@ -88,7 +88,12 @@ class Context:
 
     @contextmanager
     def open_engine(
-        self, home: str | Path | None, *, create: bool = False, read_only: bool = False
+        self,
+        home: str | Path | None,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        project_missing: bool = True,
     ) -> Iterator[Engine]:
         """Open the home folder for work.
 
@@ -100,6 +105,8 @@ class Context:
             Whether a folder that does not exist becomes a new home.
         read_only : bool
             Whether nothing is written to it.
+        project_missing : bool
+            Whether tracks that are stored and not projected are projected at once; not where a refresh follows.
 
         Yields
         ------
@@ -127,6 +134,7 @@ class Context:
                 limits=self.settings.audio,
                 retention=Retention(**asdict(self.settings.retention)),
                 cache=self.settings.cache,
+                project_missing=project_missing,
             ) as engine,
         ):
             yield engine

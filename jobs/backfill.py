@@ -63,7 +63,7 @@ class BackfillReport:
     audio_s : float
         Seconds of music decoded.
     space_id : str
-        The space that they are served in; empty where none is published.
+        The space that is served, and into which a refresh places them; empty where none is published.
     """
 
     created: int = 0
@@ -138,7 +138,7 @@ def backfill_manifest(
     Returns
     -------
     BackfillReport
-        Good rows are in; wrong ones are listed.
+        Good rows are stored; wrong ones are listed. Nothing is projected: `Engine.refresh` does that.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def backfill_manifest(
     row_of = {release.track_id: row for release, row in zip(manifest.releases, manifest.rows, strict=True)}
     refused = [RefusedRow(row_of[track_id], track_id, *why) for track_id, why in plan.refused.items()]
     report.refused = sorted([*manifest.refused, *refused], key=lambda one: one.row)
-    engine.sync()  # where a space is published, they are placed in it as if they had been ingested
+    engine.searcher.sync()  # not the engine's, which projects: a whole catalogue is a refresh's work
     report.space_id = engine.serving()[0]
     report.wall_s = time.perf_counter() - start
     return report

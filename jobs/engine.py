@@ -93,6 +93,7 @@ class Engine:
         retention: Retention | None = None,
         read_only: bool = False,
         cache: Path | None = None,
+        project_missing: bool = True,
     ) -> Self:
         """Open a home folder.
 
@@ -115,12 +116,15 @@ class Engine:
             replica answers queries, and follows by `sync` what is published, ingested and withdrawn elsewhere.
         cache : Path, optional
             Where copies of an object store's indexes are kept from one opening to the next.
+        project_missing : bool
+            Whether tracks are projected that were stored but not yet projected, because a process ended between the
+            two; not where a refresh follows, which projects them with all others.
 
         Returns
         -------
         Engine
-            To be closed, or used as a context manager. Tracks that were stored but not yet projected, because a
-            process ended between the two, are served from here on; with `read_only`, once another one has opened the
+            To be closed, or used as a context manager. Such tracks are served from here on, unless there are more than
+            `jobs.catch_up.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
             home and projected them.
 
         Raises
@@ -141,7 +145,7 @@ class Engine:
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
             )
-            if not read_only:
+            if project_missing and not read_only:
                 engine._catch_up.serve_missing()
         except BaseException:
             store.close()
@@ -465,6 +469,9 @@ class Engine:
 
     def sync(self) -> bool:
         """Adopt what other processes have published, ingested or withdrawn.
+
+        What they stored and did not project is projected here, some of it at each call; more than
+        `jobs.catch_up.LEFT_TO_REFRESH` tracks are left to `refresh`.
 
         Returns
         -------

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_catalogue import DIM, SPACE_ID, audio_bytes, release, warm_factors, warm_releases
 
-from index import FeedbackAction, FeedbackEvent, Store, Tier, WriteBatch
-from jobs import Engine, IngestState, Query
+from index import FeedbackAction, FeedbackEvent, Store, Tier, TrackRecord, WriteBatch
+from jobs import Engine, IngestState, Query, catch_up
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
 from jobs.manifest import Manifest
@@ -172,6 +172,94 @@ def test_many_unknown_tracks_and_users_are_looked_up_at_once(engine: Engine, mon
     answers = engine.search([Query(track_id=f"unknown-{number}") for number in range(50)])
     assert {getattr(answer, "reason", "") for answer in answers} == {"TRACK_NOT_FOUND"}
     assert len(reads) == 1
+
+
+def _cold(count: int) -> list[str]:
+    return [f"cold-{number}" for number in range(count)]
+
+
+def _store_unprojected(engine: Engine, track_ids: Sequence[str]) -> None:
+    """Tracks as a backfill takes them in: heard and not projected."""
+    encoder_id = engine.encoder.encoder_id
+    _, content = engine.store.content(encoder_id, ["ada-0"])
+    records = [TrackRecord(one, artist_ids=("ada",), roles=("primary",), audio_sha256="0" * 64) for one in track_ids]
+    engine.store.commit(WriteBatch(content={encoder_id: [(one, content[0]) for one in track_ids]}, tracks=records))
+
+
+def test_what_is_missing_is_projected_some_at_each_sync(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "TRACKS_A_SYNC", 2)
+    cold = _cold(5)
+    with Engine.open(home) as one, Engine.open(home) as other:
+        _store_unprojected(one, cold)
+        served = []
+        for _ in range(4):
+            other.sync()
+            served.append(len(set(cold) & set(hits(other))))
+        assert served == [2, 4, 5, 5]
+
+
+def test_a_takedown_and_a_rollback_are_seen_while_much_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "TRACKS_AT_ONCE", 1)
+    monkeypatch.setattr(catch_up, "TRACKS_A_SYNC", 3)
+    with Engine.open(home) as one, Engine.open(home) as other:
+        publish_second_space(one)
+        other.sync()
+        _store_unprojected(one, _cold(5))
+        project, found = Projector.project, []
+
+        def watched(self: Projector, *arguments: object) -> object:
+            found.append("ada-1" in hits(other))
+            if len(found) == 1:
+                one.withdraw(["ada-1"])
+                rollback_snapshot(one)
+            return project(self, *arguments)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Projector, "project", watched)
+            other.sync()
+        assert found[:1] + found[-2:] == [True, False, False]
+        assert other.serving()[0] == "space-2"
+        other.sync()
+        assert other.serving()[0] == SPACE_ID
+        assert set(_cold(5)) <= set(hits(other))
+
+
+def test_a_catalogue_that_was_brought_in_at_once_is_left_to_a_refresh(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(catch_up, "LEFT_TO_REFRESH", 4)
+    with Engine.open(home) as one, Engine.open(home) as other:
+        _store_unprojected(one, _cold(5))
+        other.sync()
+        one.ingest([release()])
+        other.sync()
+        assert caplog.text.count("5 stored tracks have no vector") == 1
+        assert "`anacrusis refresh`" in caplog.text
+        assert "new" in hits(other)
+        assert other.status().fresh_rows == 1
+        with Engine.open(home) as opened:
+            assert opened.status().fresh_rows == 1
+            assert opened.refresh().projected == 5
+        other.sync()
+        assert {*_cold(5), "new"} <= set(hits(other))
+
+
+def test_a_switch_takes_along_what_was_acknowledged_however_much_is_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "LEFT_TO_REFRESH", 4)
+    with Engine.open(home) as one, Engine.open(home) as other:
+        publish_second_space(one)
+        other.sync()
+        _store_unprojected(one, _cold(5))
+        assert one.ingest([release()])[0].space_id == "space-2"
+        other.sync()
+        rollback_snapshot(one)
+        other.sync()
+        for engine in (one, other):
+            assert engine.serving()[0] == SPACE_ID
+            assert "new" in hits(engine)
+            assert engine.status().fresh_rows == 1
 
 
 def _after_the_first_projection(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
