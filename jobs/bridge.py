@@ -87,8 +87,8 @@ def bridge_space(
     carried is touched by the next refresh only where its record, its feedback or its artists' catalogue differ from
     what it was projected from, or one of their tracks has moved; and everything is, once a transfer is fitted.
 
-    A space with a transfer of its own gets no other: only tracks that were never heard, which no transfer can place, are
-    carried there. A space that was bridged to before and has been served keeps the transfer that was carried then,
+    A space with a transfer of its own gets no other: only tracks that were never heard, which no transfer can place,
+    are carried there. A space that was bridged to before and has been served keeps the transfer that was carried then,
     because another way round would lose more; what it lacks is carried, and what was heard of that is projected by it.
 
     Parameters
