@@ -264,6 +264,43 @@ def test_a_rollback_at_the_moment_of_the_mark_is_served(store, space):
     assert answers(store) == (old.snapshot_id, sorted([*(f"t{i:02d}" for i in range(30)), "new-0", "new-1"]))
 
 
+def test_a_space_that_was_gone_back_to_at_the_moment_of_its_mark_is_served_on(store, space, vectors):
+    """Snapshots made on it since carry no mark, and neither does the space while one of them is listed."""
+    ids, hour = [f"t{i:02d}" for i in range(30)], Retention(snapshots=1, days=0.0)
+    (first,) = publish_some(store, 1)
+    store.create_space(SpaceRecord("other", 8, Metric.INNER_PRODUCT), ids, vectors)
+    other = build_snapshot(store, "other")
+    store.publish(other.snapshot_id)
+    now = datetime.now(UTC)
+    upkeep = Upkeep(store, hour, now + timedelta(days=20))
+    plan = upkeep.plan()
+    assert [one.space_id for one in plan.retired_spaces] == ["als"]
+    with Store.open(store.home) as elsewhere:
+        elsewhere.rollback()
+    upkeep.retire(plan)
+
+    ingest(store, "later")
+    second = build_snapshot(store, "als")
+    store.publish(second.snapshot_id)  # as a refresh does
+    found = answers(store)
+    assert (found[0], "later" in found[1]) == (second.snapshot_id, True)
+    assert [one.space_id for one in store.spaces()] == ["als", "other"]
+    # Another space is served: this one is listed still, can be gone back to, and keeps its tables.
+    store.publish(other.snapshot_id)
+    late = Upkeep(store, hour, now + timedelta(days=20, hours=2))
+    assert late.leftovers() == ([first.snapshot_id], [])
+    late.discard()
+    assert store.rollback().snapshot_id == second.snapshot_id
+    assert answers(store) == found
+    # Once the last one is retired it goes, an hour after that, not after the mark of old.
+    store.publish(other.snapshot_id)
+    last = Upkeep(store, hour, now + timedelta(days=20, hours=4))
+    last.retire(last.plan())
+    assert [one.space_id for one in store.spaces()] == ["other"]
+    assert last.leftovers() == ([], [])
+    assert Upkeep(store, hour, now + timedelta(days=20, hours=6)).discard() == ([second.snapshot_id], ["als"])
+
+
 def test_fresh_rows_stay_that_a_readable_snapshot_lacks(store, space):
     _, second, third = publish_some(store, 3)
     ingest(store, "unfolded")
