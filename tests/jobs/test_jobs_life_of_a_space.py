@@ -35,6 +35,7 @@ from index import (
     WithdrawnTrackError,
 )
 from jobs import Engine, IngestState, Query, Release
+from jobs.bridge import bridge_if_due
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
 from jobs.maintain import maintain
@@ -47,10 +48,26 @@ FIRST = [one for one in warm_releases() if one.track_id.endswith(("-0", "-1"))]
 ALWAYS_WARM = frozenset(one.track_id for one in FIRST if one.track_id.endswith("-0"))
 NAMES = tuple(f"new-{number}" for number in range(4))
 OTHERS = (*(one.track_id for one in FIRST if one.track_id not in ALWAYS_WARM), *NAMES)
-STRANGER = "stranger"  # known to the recommender alone
+STRANGERS = tuple(f"stranger-{number:02d}" for number in range(20))
+"""Known to the recommender alone: enough of them are in every training that one can be bridged to another."""
+WHIMSICAL = "stranger-whimsical"
+PLACES = {
+    name: np.random.default_rng(place).normal(size=8)
+    for place, name in enumerate((*sorted(ALWAYS_WARM), *OTHERS, *STRANGERS, WHIMSICAL))
+}
+"""Where listeners have the tracks, whatever a training's coordinates are."""
 AUDIO = {name: audio_bytes(150.0 + 40.0 * place, seed=place) for place, name in enumerate(NAMES)}
 WRITES = {
-    "": ("commit", "stage", "replace_served", "record_snapshot", "publish", "rollback", "create_space"),
+    "": (
+        "commit",
+        "replace_served",
+        "stage_served",
+        "note_moved",
+        "record_snapshot",
+        "publish",
+        "rollback",
+        "create_space",
+    ),
     "registry": ("retire",),
     "space_tables": ("drop_fresh", "discard"),
     "layout.files": ("remove",),
@@ -91,7 +108,7 @@ class LifeOfASpace(RuleBasedStateMachine):
         self._deliver(name, artist)
 
     @precondition(lambda self: self.trainings < 6)
-    @rule(seed=st.integers(1, 99), warm=st.sets(st.sampled_from((*OTHERS, STRANGER))), dim=st.sampled_from((6, 8)))
+    @rule(seed=st.integers(1, 99), warm=st.sets(st.sampled_from((*OTHERS, WHIMSICAL))), dim=st.sampled_from((6, 8)))
     def import_training(self, seed: int, warm: set[str], dim: int) -> None:
         self._import(f"space-{self.trainings}", seed=seed, warm=ALWAYS_WARM | warm, dim=dim)
 
@@ -252,12 +269,17 @@ class LifeOfASpace(RuleBasedStateMachine):
 
     def _import(self, space_id: str, *, seed: int, warm: set[str] | frozenset[str], dim: int) -> None:
         self.trainings += 1
-        vectors = np.random.default_rng(seed).normal(size=(len(warm), dim)).astype(np.float32)
-        self.spaces_begun = space_id, dict(zip(sorted(warm), vectors, strict=True))
-        import_space(self.engine, space_id, Factors(np.array(sorted(warm)), vectors))
+        ids = sorted({*warm, *STRANGERS})
+        rng = np.random.default_rng(seed)
+        turn = np.linalg.qr(rng.normal(size=(8, 8)))[0][:, :dim]
+        places = np.stack([PLACES[one] for one in ids])
+        vectors = (places @ turn + 0.1 * rng.normal(size=(len(ids), dim))).astype(np.float32)
+        self.spaces_begun = space_id, dict(zip(ids, vectors, strict=True))
+        import_space(self.engine, space_id, Factors(np.array(ids), vectors))
         self.spaces[space_id] = self.spaces_begun[1]
 
     def _publish(self, space_id: str) -> None:
+        bridge_if_due(self.engine, space_id)
         report = self.engine.refresh(space_id=space_id)
         if not self.stack or self.stack[-1][0] != report.snapshot_id:
             self.stack.append((report.snapshot_id, space_id))

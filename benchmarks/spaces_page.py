@@ -1,0 +1,256 @@
+"""Writes docs/results/spaces.md from benchmarks/results/, so that nobody types a number.
+
+Run it with ``python -m benchmarks.spaces_page`` after the commands that the page names have written their JSON;
+``--check`` only says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "results" / "spaces.md"
+
+PLACED = {
+    "bridged": "carried over as they are",
+    "re-projected": "placed by the carried transfer",
+    "no bridge": "no bridge: the artist mean of the new space",
+    "second refit": "another refit of another seed",
+}
+"""Ways to place cold tracks in the new space, as benchmarks/bridge.py has them."""
+
+
+def read(name: str) -> Any:
+    """Read one result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; all columns but the first are figures."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bridge(result: Mapping[str, Any]) -> str:
+    """Tell how near a bridge comes to a refit."""
+    parts = [
+        f"Two trainings of the folder `{result['folder']}` by Bayesian personalised ranking beside the folder's own "
+        f"factors, on the same interactions, of other seeds, one of them in fewer dimensions. The "
+        f"{result['cold_tracks']:,} tracks of `{result['split']}` are cold. The transfer is fitted on the first training "
+        f"({result['members']} networks); the table says how many of a cold track's nearest warm tracks in the new "
+        "space are those that a transfer fitted anew finds, and how well the new training's listeners find the tracks. "
+        "Another refit that differs by its seed alone says what can be expected at most.",
+    ]
+    for pair in result["pairs"]:
+        aligned, moved = pair["alignment"], pair["movement"]
+        rows = [["the refit itself", "", "", figure(pair["listeners"]["refit"]["ndcg@20"])]]
+        for name, words in PLACED.items():
+            if name in pair["overlap@10"]:
+                rows.append(
+                    [
+                        words,
+                        figure(pair["overlap@10"][name]),
+                        figure(pair["overlap@100"][name]),
+                        figure(pair["listeners"][name]["ndcg@20"]),
+                    ]
+                )
+        rows.append(["chance", *(f"{pair[f'overlap@{k}']['chance']:.4f}" for k in (10, 100)), ""])
+        parts.append(
+            f"**From {pair['from']['dim']} to {pair['to']['dim']} dimensions.** The alignment was fitted on "
+            f"{aligned['fitted']:,} shared tracks; on {aligned['held_out']:,} others it leaves a residual of "
+            f"{aligned['residual']:.3f} and keeps a cosine of {aligned['cosine']:.3f}. A shared track lies "
+            f"{moved['q50']:.2f} of its length from where it was carried (median; 99 % within {moved['q99']:.2f}); "
+            f"{moved['share_beyond']:.2%} lie beyond the tolerance of {moved['tolerance']:g}, and touch their artists' "
+            "cold tracks.\n\n"
+            + table(
+                ["cold tracks", "overlap@10 with the refit", "overlap@100", "NDCG@20 of the new training's listeners"],
+                rows,
+            )
+        )
+    parts.append("![Neighbours shared with the refit](bridge.png)")
+    return "\n\n".join(parts)
+
+
+def figure(found: Mapping[str, float]) -> str:
+    """Write a mean with its standard error."""
+    return f"{found['mean']:.3f} ± {found['standard_error']:.3f}"
+
+
+def refresh(result: Mapping[str, Any]) -> str:
+    """Tell what a refresh of what changed costs beside one of everything."""
+    rows = []
+    for size in result["sizes"]:
+        everything, changed = size["median_everything"], size["median_changed"]
+        rows.append(
+            [
+                f"{size['tracks']:,}",
+                f"{everything['projected']:,}",
+                f"{everything['seconds']:.1f}",
+                f"{changed['projected']:,}",
+                f"{changed['seconds']:.2f}",
+                f"{changed['seconds'] / everything['seconds']:.1%}",
+                f"{size['peak_memory_bytes'] / 2**30:.1f}",
+            ]
+        )
+    stages = list(result["sizes"][0]["median_changed"]["stage_s"])
+    parts = [
+        [f"{size['tracks']:,}, {words}", *(f"{size[which]['stage_s'][stage]:.2f}" for stage in stages)]
+        for size in result["sizes"]
+        for which, words in (("median_everything", "everything"), ("median_changed", "what changed"))
+    ]
+    repeats = " and ".join(f"{size['repeats']} at {size['tracks']:,}" for size in result["sizes"])
+    return (
+        "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
+        "warm, a fitted ranking transfer. In one run, everything is projected anew, and then what changed after 1 % of "
+        f"the artists got or lost a warm track. Medians of {repeats}; memory is the process's peak.\n\n"
+        + table(
+            [
+                "tracks",
+                "cold, all projected",
+                "seconds",
+                "touched, projected",
+                "seconds",
+                "share of the cost",
+                "peak memory, GiB",
+            ],
+            rows,
+        )
+        + "\n\nSeconds by stage:\n\n"
+        + table(["tracks", *stages], parts)
+    )
+
+
+def snapshot(result: Mapping[str, Any]) -> str:
+    """Tell what building and patching an index costs."""
+    seconds = {name: value for name, value in result["seconds"].items()}
+    return (
+        f"{result['tracks']:,} vectors of {result['dim']} dimensions, of which 1 % change before the patch; a patched "
+        "index is that of a full build, bit for bit:\n\n"
+        + table(["what", "seconds"], [[name, f"{value:.2f}"] for name, value in seconds.items()])
+    )
+
+
+def load(result: Mapping[str, Any]) -> str:
+    """Tell what callers saw of a retrain."""
+    rows = [
+        [
+            one["name"],
+            f"{one['seconds']:.1f}",
+            f"{one['queries']:,}",
+            f"{one['p50_ms']:.1f}",
+            f"{one['p99_ms']:.1f}",
+            f"{one['p99_ratio']:.1f}",
+        ]
+        for one in result["steps"]
+    ]
+    spaces = ", ".join(f"{count:,} of {space}" for space, count in result["answers_by_space"].items())
+    return (
+        f"A server with {result['tracks']:,} tracks, {result['cold_tracks']:,} of them cold, on {result['cores']} cores "
+        f"that server, clients and commands share; {result['rate_per_s']:g} queries a second, planned ahead (a late answer "
+        "counts from when it was due), single and in batches, by track, vector and user, with releases sent in and tracks "
+        "withdrawn in between. Meanwhile another process brings a second training and then a third of another "
+        f"dimension, each imported, bridged and published, refitted, refreshed, and rolled back. Of {result['calls']:,} "
+        f"calls with {result['answers']:,} answers ({spaces}) {sum(result['failures'].values())} failed; "
+        f"{result['refused_rightly']:,} that named a space which was no longer served were refused, as they have to be. "
+        "Every answer was recomputed in the space that it names.\n\n"
+        + table(["step", "seconds", "queries", "p50, ms", "p99, ms", "p99 beside quiet"], rows)
+    )
+
+
+def backfill(result: Mapping[str, Any]) -> str:
+    """Tell what Ray costs on one small machine."""
+    rows = [
+        [name, f"{one['created']:,}", f"{one['wall_s']:.1f}", f"{one['tracks_per_s']:.2f}"]
+        for name, one in result["ways"].items()
+    ]
+    return (
+        f"{result['tracks']:,} tracks on {result['cores']} cores, heard by `anacrusis ingest` in one process and by "
+        "`anacrusis backfill` on Ray, whose start and processes cost on one machine what they are there to spare on "
+        "many. The vectors are the same.\n\n" + table(["command", "tracks", "seconds", "tracks a second"], rows)
+    )
+
+
+SECTIONS = (
+    (
+        "The bridge",
+        "bridge",
+        "python -m benchmarks.bridge FOLDER --json benchmarks/results/bridge.json --plot docs/results/bridge.png",
+        bridge,
+    ),
+    (
+        "A refresh of what changed",
+        "refresh",
+        "anacrusis bench refresh --tracks 30000 --tracks 1000000 --json benchmarks/results/refresh.json",
+        refresh,
+    ),
+    (
+        "An index patched",
+        "snapshot-costs",
+        "python -m benchmarks.snapshot_costs --json benchmarks/results/snapshot-costs.json",
+        snapshot,
+    ),
+    (
+        "A retrain under load",
+        "retrain-under-load",
+        "python -m benchmarks.retrain_under_load --json benchmarks/results/retrain-under-load.json",
+        load,
+    ),
+    (
+        "A backfill on Ray",
+        "backfill",
+        "python -m benchmarks.backfill --json benchmarks/results/backfill.json",
+        backfill,
+    ),
+)
+
+
+def promises(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """List every check of every result."""
+    rows = [
+        [check["name"], f"{check['measured']:.4g}", f"{check['bound']:.4g}", "yes" if check["holds"] else "**no**"]
+        for result in results.values()
+        for check in result.get("checks", [])
+    ]
+    return table(["promise", "measured", "bound", "holds"], rows)
+
+
+def page() -> str:
+    """Compose the page."""
+    results = {name: read(name) for _, name, _, _ in SECTIONS}
+    parts = [
+        "# The life of a space, measured",
+        "Retrains, refreshes and releases side by side. Every figure comes from the command above it, on the machine that "
+        "its JSON in `benchmarks/results/` names; `python -m benchmarks.spaces_page` writes this page from them. What "
+        "holds in every state, whatever is imported, published, rolled back, withdrawn or killed in between, is held by "
+        "`tests/jobs/test_jobs_life_of_a_space.py`, which lives through random histories and checks the rules after every "
+        "step.",
+    ]
+    for title, name, command, make in SECTIONS:
+        parts += [f"## {title}", f"```bash\n{command}\n```", make(results[name])]
+    parts += ["## Promises", promises(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
+    check = parser.parse_args().check
+    text = page()
+    if not check:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
+        print(f"{PAGE.relative_to(ROOT)} differs from benchmarks/results; run python -m benchmarks.spaces_page")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
