@@ -287,6 +287,18 @@ class SpaceTables:
             )
         )
 
+    def news_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether rows are of something that a snapshot does not know; see `Store.news_since`."""
+        served = self.served(snapshot.space_id)
+        if served.read(columns=["track_id"], since=snapshot.served_version).num_rows:
+            return True
+        columns = ["track_id", "basis"]
+        rows = self.fresh(snapshot.space_id).read(columns=columns, since=snapshot.fresh_version)
+        known = served.read(columns=columns, keys=rows["track_id"].to_pylist(), version=snapshot.served_version)
+        at = pc.index_in(rows["track_id"], value_set=known["track_id"].combine_chunks())
+        same = pc.equal(rows["basis"], known["basis"].take(at))
+        return bool(pc.any(pc.invert(pc.fill_null(same, False))).as_py())
+
     def _fold(self, served: Table, rows: pa.Table, schema: pa.Schema) -> None:
         versions = rows[ROW_VERSION].cast(pa.int64())
         rows = rows.drop_columns([ROW_VERSION]).append_column(schema.field("fresh_version"), versions)

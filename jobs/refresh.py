@@ -199,10 +199,11 @@ def refresh_space(
     with stages.time("project"):
         projector, projected = _project(engine, plan, lease, project, stages, on_progress, should_stop)
     with stages.time("index"):
-        snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
-    held_back = ""
-    if served is not None and not (again or everything) and _went_back(log, served, snapshot):
-        snapshot, held_back = served, snapshot.snapshot_id
+        held_back = _held_back(store, space_id, log) if not (again or everything) else ""
+        if held_back and served is not None:
+            snapshot = served
+        else:
+            snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
     published = served is None or served.snapshot_id != snapshot.snapshot_id
     if not published:
         if store.publish_sequence() != sequence:  # else the report would name what is not served
@@ -236,17 +237,18 @@ def refresh_space(
     )
 
 
-def _went_back(log: Sequence[PublishRecord], served: SnapshotRecord, newest: SnapshotRecord) -> bool:
-    """Tell whether somebody went back, within a space, from its newest snapshot.
+def _held_back(store: Store, space_id: str, log: Sequence[PublishRecord]) -> str:
+    """Give the id of a space's newest snapshot where somebody went back from it, within the space, and nothing is new.
 
-    One that was built since, because something had changed, was never served and is none of these.
+    One that was built since, because something was, has never been served and is none of these.
     """
-    return (
-        log[-1].kind is PublishKind.ROLLBACK
-        and served.space_id == newest.space_id
-        and served.snapshot_id != newest.snapshot_id
-        and any(record.snapshot_id == newest.snapshot_id for record in log)
-    )
+    built = store.snapshots(space_id)
+    if not log or log[-1].kind is not PublishKind.ROLLBACK or not built:
+        return ""
+    served, newest = log[-1].snapshot_id, built[-1].snapshot_id
+    within = any(one.snapshot_id == served for one in built[:-1])
+    went_back = within and any(record.snapshot_id == newest for record in log)
+    return newest if went_back and not store.news_since(built[-1]) else ""
 
 
 def _project(

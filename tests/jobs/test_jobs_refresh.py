@@ -219,6 +219,17 @@ def test_a_rollback_within_a_space_stands_until_something_changes(made: Engine) 
     assert made.serving()[1] == news.snapshot_id not in (good, bad)
 
 
+def test_what_a_rollback_projects_is_no_news(made: Engine) -> None:
+    good = made.serving()[1]
+    hear(made, record("late", "ada"))  # stored, as by a backfill: the refresh projects it
+    train(made)
+    bad = made.refresh().snapshot_id
+    rollback_snapshot(made)
+    assert "late" in made.store.fresh_rows(SPACE_ID).track_ids  # into what is served now
+    assert made.refresh().held_back == bad
+    assert made.serving()[1] == good
+
+
 def test_a_rollback_to_another_space_early_in_a_refresh_stands(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The space to refresh, and what the publish must follow, come from one row of the log."""
     first = made.serving()
