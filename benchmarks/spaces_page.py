@@ -118,7 +118,8 @@ def refresh(result: Mapping[str, Any]) -> str:
         "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
         "warm, a ranking transfer of one network (more make projecting dearer, and nothing cheaper). In one run "
         "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
-        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}; memory is the process's peak.\n\n"
+        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}; memory is the process's "
+        "peak.\n\n"
         + table(
             [
                 "tracks",
