@@ -119,16 +119,16 @@ def transfer() -> str:
 def spaces() -> str:
     """Tell what a retrain costs and keeps, in a few lines."""
     pair, load = _read("bridge")["pairs"][0], _read("retrain-under-load")
-    overlap = {name: f"{pair['overlap@10'][name]['mean']:.2f}" for name in pair["overlap@10"] if name != "chance"}
+    overlap = {name: f"{one['mean']:.0%}" for name, one in pair["overlap@10"].items() if name != "chance"}
     ndcg = {name: f"{found['ndcg@20']['mean']:.3f}" for name, found in pair["listeners"].items()}
     shares = " and ".join(
         f"{one['median_changed']['seconds'] / one['median_everything']['seconds']:.1%} at {one['tracks']:,} tracks"
         for one in _read("refresh")["sizes"]
     )
     return (
-        f"- Right after the switch a cold track's ten nearest are to {overlap['bridged']} those that a transfer fitted "
-        f"anew finds, {overlap['re-projected']} once the carried transfer has placed it, {overlap['no bridge']} "
-        f"without a bridge; two fits anew agree to {overlap['second refit']}. The new training's listeners find cold "
+        f"- Right after the switch {overlap['bridged']} of a cold track's ten nearest are those that a transfer fitted "
+        f"anew finds: {overlap['re-projected']} once the carried transfer has placed it, {overlap['no bridge']} "
+        f"without a bridge; two fits anew agree on {overlap['second refit']}. The new training's listeners find cold "
         f"tracks with an NDCG@20 of {ndcg['bridged']} (fitted anew: {ndcg['refit']}, without a bridge: "
         f"{ndcg['no bridge']}).\n"
         f"- A refresh after 1 % of the artists have changed costs, beside one of everything, {shares}.\n"
