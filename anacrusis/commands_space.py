@@ -366,6 +366,7 @@ def _show_bridge(done: BridgeReport) -> None:
         [
             ("cold, keep their place", done.carried),
             ("lost by the training, keep the old one's place", done.fallen_back),
+            ("lost by the training, never ingested: dropped", done.dropped),
             ("cold before, placed by the training", done.graduated),
             ("there already", done.known),
             ("shared, aligned by", done.shared),

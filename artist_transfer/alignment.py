@@ -146,7 +146,7 @@ class Alignment:
             ``NOT_NUMERIC``, ``SHAPE_MISMATCH`` or ``NOT_FINITE``.
         """
         matrix = _vectors(vectors, len(self.rotation), "old", "that is carried over")
-        return (self.scale * (matrix.astype(np.float64) @ self.rotation)).astype(np.float32)
+        return _mapped(matrix, self.rotation, self.scale)
 
     def back(self, vectors: npt.ArrayLike) -> FloatArray:
         """Bring vectors of the new training to where the old one would have had them.
@@ -170,7 +170,7 @@ class Alignment:
         """
         self.require_common_ground()
         matrix = _vectors(vectors, self.rotation.shape[1], "new", "that is brought back")
-        return ((matrix.astype(np.float64) @ self.rotation.T) / self.scale).astype(np.float32)
+        return _mapped(matrix, self.rotation.T, 1.0 / self.scale)
 
     def then(self, later: Alignment) -> Alignment:
         """Join this map with the one from its new training into a still newer one.
@@ -234,6 +234,14 @@ def _vectors(values: npt.ArrayLike, dim: int, training: str, which: str) -> Floa
             field="vectors",
         )
     return matrix
+
+
+def _mapped(vectors: FloatArray, rotation: DoubleArray, scale: float) -> FloatArray:
+    mapped = np.empty((len(vectors), rotation.shape[1]), dtype=np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        mapped[some] = scale * (vectors[some].astype(np.float64) @ rotation)
+    return mapped
 
 
 def _judge(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from index.content import ContentTables
-from index.fragments import ContentTarget, HeardPart, append_fragments, drop_twins, fragment_file
+from index.fragments import (
+    ContentTarget,
+    HeardPart,
+    append_fragments,
+    drop_twins,
+    fragment_file,
+    replace_vectors,
+)
 from index.layout import Home
 from index.schemas import key_field
 from index.tables import Table
@@ -57,37 +64,55 @@ class ContentBackfill:
         self._address = home.staged(encoder_id)
         self._name = f"staged/{encoder_id}"
         self._went_on = self._home.exists(self._address)
+        self._notes = Table(self._address, self._name, "part_id") if self._went_on else None
+        self._began = self._table.version
         self._since = self._version = 0
 
     def noted(self) -> list[HeardPart]:
         """Give the parts that were written and not taken in, and are still there; others have to be heard again."""
-        if not self._home.exists(self._address):
+        if self._notes is None:
             return []
-        rows = Table(self._address, self._name, "part_id").read(columns=["fragment", *_LISTS]).to_pylist()
-        parts = [HeardPart(row["fragment"], *(tuple(row[name]) for name in _LISTS)) for row in rows]
+        rows = self._notes.read(columns=["fragment", *_LISTS]).to_pylist()
+        return self.still_there([HeardPart(row["fragment"], *(tuple(row[name]) for name in _LISTS)) for row in rows])
+
+    def still_there(self, parts: Sequence[HeardPart]) -> list[HeardPart]:
+        """Give the parts whose fragments nobody has deleted, as Lance's clean-up does after a week."""
         there = [part for part in parts if self.target.holds(part)]
         if len(there) < len(parts):
-            _log.warning("%d parts of an earlier backfill are gone and are heard again", len(parts) - len(there))
+            _log.warning("%d parts of a backfill are gone and have to be heard again", len(parts) - len(there))
         return there
+
+    def heard_meanwhile(self, track_ids: Collection[str]) -> set[str]:
+        """Give those of some tracks whose content vectors somebody has written since this object was made."""
+        found = self._table.read(columns=[self._table.key], keys=list(track_ids), since=self._began)
+        return set(found[self._table.key].to_pylist())
 
     def note(self, part: HeardPart) -> None:
         """Keep a part, durably: it need not be heard again."""
-        if not self._home.exists(self._address):
-            Table.create(self._address, self._name, "part_id", _PARTS.empty_table())
+        if self._notes is None:
+            self._notes = Table.create(self._address, self._name, "part_id", _PARTS.empty_table())
         lists = {name: getattr(part, name) for name in _LISTS}
         row = {"part_id": fragment_file(part.fragment), "fragment": part.fragment, **lists}
-        Table(self._address, self._name, "part_id").upsert(pa.Table.from_pylist([row], schema=_PARTS))
+        self._notes.upsert(pa.Table.from_pylist([row], schema=_PARTS))
+        self._notes.compact_if_due()  # or every note would open all the notes before it
 
-    def take_in(self, parts: Sequence[HeardPart], leaving_out: Collection[str]) -> None:
+    def take_in(self, wanted_of: Mapping[HeardPart, Collection[str]], replacing: Collection[str] = ()) -> None:
         """Take parts into the table: one commit, no track twice.
 
         Parameters
         ----------
-        parts : sequence of HeardPart
-        leaving_out : collection of str
-            Tracks of them that are not wanted; nor are those that were heard by somebody else meanwhile.
+        wanted_of : mapping of HeardPart to collection of str
+            Parts that are `still_there`, and which of the tracks of each are wanted; not those that were heard by
+            somebody else meanwhile, which stay as they are.
+        replacing : collection of str
+            Of them, tracks whose vector in the table is nobody's: it was left by an ingest, or a backfill, that ended
+            before it added the track.
         """
-        before, self._version = append_fragments(self._table, parts, leaving_out)
+        for part, some in wanted_of.items():
+            replaced = replace_vectors(self._table, part, {one for one in some if one in replacing})
+            if replaced:
+                _log.info("%d content vectors without a track were replaced", replaced)
+        before, self._version = append_fragments(self._table, wanted_of)
         # What was noted by a job that was killed may have been committed by it, at a version that nobody remembers.
         self._since = 0 if self._went_on else before
         self.drop_twins()
@@ -102,4 +127,5 @@ class ContentBackfill:
     def finish(self) -> None:
         """Forget the notes, merge small fragments, and index the keys."""
         self._home.discard(self._address)
+        self._notes = None
         self._table.compact()

@@ -18,7 +18,10 @@ class DamagedFileError(ValueError):
 
 
 class HomeFiles(Protocol):
-    """Files below one home; names are relative, with slashes, such as ``indexes/SNAPSHOT/base.json``."""
+    """Files below one home; names are relative, with slashes, such as ``indexes/SNAPSHOT/base.json``.
+
+    They know nothing of homes that are read-only: who writes or removes asks `Home.require_writable` before.
+    """
 
     def read(self, name: str) -> bytes:
         """Give a file's content.
@@ -34,7 +37,7 @@ class HomeFiles(Protocol):
 
         Raises
         ------
-        OSError, HomeUnreachableError, ReadOnlyError
+        OSError, HomeUnreachableError
         """
 
     def fill(self, name: str, write: Callable[[Path], object]) -> None:
@@ -42,7 +45,7 @@ class HomeFiles(Protocol):
 
         Raises
         ------
-        OSError, HomeUnreachableError, ReadOnlyError
+        OSError, HomeUnreachableError
         """
 
     def checked(self, name: str, sha256: str) -> Path:

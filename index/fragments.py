@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,16 +108,16 @@ class HeardPart:
     audio_uris: tuple[str, ...]
 
 
-def append_fragments(table: Table, parts: Sequence[HeardPart], leaving_out: Collection[str]) -> tuple[int, int]:
+def append_fragments(table: Table, wanted_of: Mapping[HeardPart, Collection[str]]) -> tuple[int, int]:
     """Take fragments into the content table in one commit.
 
     Parameters
     ----------
     table : Table
         The content table.
-    parts : sequence of HeardPart
-    leaving_out : collection of str
-        Tracks of them that are not wanted. Nor are those that the table has already, or that stood in an earlier part.
+    wanted_of : mapping of HeardPart to collection of str
+        Parts whose fragments are there, as Lance does not look, and the tracks of each that are wanted. Those that the
+        table has already are left out, and so are those that stood in an earlier part.
 
     Returns
     -------
@@ -131,14 +131,14 @@ def append_fragments(table: Table, parts: Sequence[HeardPart], leaving_out: Coll
     """
     handle = table.latest()
     keys = table.read(columns=[table.key], handle=handle)[table.key]
-    offered = pa.array([one for part in parts for one in part.track_ids], pa.string())
-    unwanted = {*keys.filter(pc.is_in(keys, value_set=offered)).to_pylist(), *leaving_out}
+    offered = pa.array([one for some in wanted_of.values() for one in some], pa.string())
+    there = set(keys.filter(pc.is_in(keys, value_set=offered)).to_pylist())
     fragments: list[str] = []
     with writing(table.name, table.address):
-        for part in parts:
-            wanted = [one not in unwanted for one in part.track_ids]
+        for part, some in wanted_of.items():
+            wanted = [one in some and one not in there for one in part.track_ids]
             taken = {one for one, keep in zip(part.track_ids, wanted, strict=True) if keep}
-            unwanted |= taken
+            there |= taken
             if all(wanted):
                 fragments.append(part.fragment)
             elif taken:
@@ -151,6 +151,27 @@ def append_fragments(table: Table, parts: Sequence[HeardPart], leaving_out: Coll
             table.address, operation, read_version=handle.version, storage_options=PATIENCE
         )
     return int(handle.version), int(committed.version)
+
+
+def replace_vectors(table: Table, part: HeardPart, track_ids: Collection[str]) -> int:
+    """Give tracks that the table has already the vectors of a part, and count those that had others.
+
+    Raises
+    ------
+    DamagedHomeError
+    """
+    kept = [one for one in part.track_ids if one in track_ids]
+    if not kept:
+        return 0
+    handle = table.latest()
+    with writing(table.name, table.address):
+        rows = _read(table.address, part.fragment, handle.schema.names)
+    rows = rows.filter(pa.array([one in track_ids for one in part.track_ids])).cast(handle.schema)
+    stored = {row[table.key]: row for row in table.read(keys=kept, handle=handle).to_pylist()}
+    rows = rows.filter(pa.array([stored.get(row[table.key]) != row for row in rows.to_pylist()], pa.bool_()))
+    if rows.num_rows:
+        table.upsert(rows)
+    return int(rows.num_rows)
 
 
 def drop_twins(table: Table, since: int, version: int) -> int:

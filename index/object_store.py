@@ -7,8 +7,11 @@ process's environment (``AWS_*``), so that one place decides, and nothing here s
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,9 @@ within three minutes, and Lance would repeat that."""
 _OF_AN_INDEX = PATIENCE | {"timeout": "1h"}
 
 _KEPT_FILES = 3  # in a cache: the index that is served, the one before it, and one that is switched to
+_FILLED = ".fill-"  # folders in a cache in which a file is made before it is sent
+_LEFT_BEHIND = re.compile(r"\.([0-9a-f]{64}\.copy\.[0-9a-f]{8}\.tmp|fill-.+)")
+_LEFT_AFTER_S = 86_400.0  # so long after its last change nobody works on it any more: its process was killed
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(/[A-Za-z0-9_=+@.,-]+)*)/?")
 
 # What Lance's errors hold where the store, or the way to it, is to blame; not where something is missing or damaged.
@@ -74,8 +80,10 @@ def checked_address(address: str) -> str:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or any(part in (".", "..") for part in match["prefix"].split("/")):
+        # Before an @ may stand what somebody took for the place of a secret.
+        shown = re.sub(r"(?<=:/).*@", "/...@", address, flags=re.DOTALL)
         raise InvalidInputError(
-            f"home {address!r} is no address of an object store: write s3://BUCKET/PREFIX, the prefix in letters, "
+            f"home {shown!r} is no address of an object store: write s3://BUCKET/PREFIX, the prefix in letters, "
             "digits and _ = + @ . , - and /, or name a local folder",
             field="home",
         )
@@ -133,20 +141,24 @@ class StoredFiles:
 
     def fill(self, name: str, write: Callable[[Path], object]) -> None:
         """See `HomeFiles`; the file is made locally and sent."""
-        with tempfile.TemporaryDirectory(dir=self._folder()) as folder:
+        with tempfile.TemporaryDirectory(prefix=_FILLED, dir=self._folder()) as folder:
             path = Path(folder, "file")
             write(path)
             with self._asking():
                 self._session.upload_file(str(path), name)
+        _remove_left_behind(self._folder())
 
     def checked(self, name: str, sha256: str) -> Path:
         """See `HomeFiles`; the path is that of a copy in the cache."""
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):  # it names a file here, and was read from the home
             raise DamagedFileError(f"the hash of {name} is no SHA-256: build it anew")
         copy = self._folder() / f"{sha256}.copy"
-        if copy.exists() and digest(copy) == sha256:
-            copy.touch()
-            return copy
+        try:
+            os.utime(copy)  # first, so that nobody who makes room takes it from under the reading
+            if digest(copy) == sha256:
+                return copy
+        except FileNotFoundError:
+            pass
 
         def fetch(path: Path) -> None:
             with self._asking():
@@ -155,8 +167,9 @@ class StoredFiles:
             require_hash(name, digest(path), sha256)
 
         replace_atomically(copy, fetch)
-        for old in sorted(self._folder().glob("*.copy"), key=lambda path: -path.stat().st_mtime)[_KEPT_FILES:]:
+        for old in sorted(self._folder().glob("*.copy"), key=_changed_at)[:-_KEPT_FILES]:
             old.unlink(missing_ok=True)
+        _remove_left_behind(self._folder())
         return copy
 
     def names(self, folder: str = "") -> list[str]:
@@ -205,3 +218,21 @@ class StoredFiles:
             if refusal is None:
                 raise
             raise refusal from error
+
+
+def _changed_at(path: Path) -> float:
+    """Give when a file or folder was last changed; the beginning of time where another process has deleted it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove_left_behind(cache: Path) -> None:
+    """Delete what killed processes left unfinished; it is named after no file that is ever read."""
+    for path in cache.iterdir():
+        if _LEFT_BEHIND.fullmatch(path.name) and time.time() - _changed_at(path) > _LEFT_AFTER_S:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

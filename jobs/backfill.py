@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index import ContentBackfill, HeardPart, Store, TrackRecord, WriteBatch
+from index import ContentBackfill, DamagedHomeError, HeardPart, Store, TrackRecord, WriteBatch
 from jobs import backfill_stages as stages
 from jobs.catalogue_basis import flat
 from jobs.ingest import same_release, withdrawn_error
@@ -36,6 +36,7 @@ PARTS = 64
 PARTS_A_WORKER = 8
 ENCODE_TRACKS = 8  # through a network together: three minutes each fill 60 windows, so that more brings nothing
 LOOK_UP_TRACKS = 8192
+GONE = "What was heard of it was deleted from the home before it was taken in; run the same command again."
 
 
 @dataclass
@@ -90,10 +91,19 @@ class _Plan:
     release_of: dict[str, Release]
     noted: list[HeardPart]  # written by a backfill that was cut off
     to_hear: list[Release] = field(default_factory=list)
-    leave_out: set[str] = field(default_factory=set)  # of what was noted
+    done: set[str] = field(default_factory=set)  # stored and heard: left as they are, also where they were noted
+    orphans: set[str] = field(default_factory=set)  # with a content vector and no track: of an ingest that was killed
     known: dict[str, TrackRecord] = field(default_factory=dict)  # of those without a content vector, what is stored
     unchanged: int = 0
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # reason and sentence
+
+    def wanted(self, part: HeardPart) -> dict[str, str]:
+        """Give the tracks of a part that were heard from the audio that the manifest names now, with its hash."""
+        return {
+            track_id: sha256
+            for track_id, sha256, uri in zip(part.track_ids, part.audio_sha256, part.audio_uris, strict=True)
+            if (release := self.release_of.get(track_id)) and (release.audio_uri or "") == uri
+        }
 
 
 def backfill_manifest(
@@ -142,7 +152,7 @@ def backfill_manifest(
     heard = engine.encoder
     with engine.store.lease(LEASE) as lease:
         backfill = engine.store.backfill(heard.encoder_id, heard.dim)
-        plan = _plan(engine.store, backfill, manifest)
+        plan = _plan(engine.store, backfill, manifest)  # after `backfill`, which counts what others hear from then on
         parts: list[HeardPart] = []
         if plan.to_hear:
             with ray_cluster(ray or RayOptions(), device=engine.device) as cluster:
@@ -179,20 +189,18 @@ def _plan(store: Store, backfill: ContentBackfill, manifest: Manifest) -> _Plan:
     """
     withdrawn = store.withdrawn()
     plan = _Plan({release.track_id: release for release in manifest.releases}, backfill.noted())
-    noted = {
-        track_id: uri for part in plan.noted for track_id, uri in zip(part.track_ids, part.audio_uris, strict=True)
-    }
+    noted = {track_id for part in plan.noted for track_id in plan.wanted(part)}
     ids = pa.array(list(plan.release_of), pa.string())
     heard = pc.is_in(ids, value_set=flat(store.heard_ids(backfill.target.encoder_id)))
     recorded = pc.is_in(ids, value_set=flat(store.track_columns(["track_id"])["track_id"]))
-    done = set(ids.filter(pc.and_(heard, recorded)).to_pylist())
-    plan.leave_out = (noted.keys() - plan.release_of.keys()) | (noted.keys() & done)
+    plan.done = set(ids.filter(pc.and_(heard, recorded)).to_pylist())
+    plan.orphans = set(ids.filter(pc.and_(heard, pc.invert(recorded))).to_pylist())
     for track_id, release in plan.release_of.items():
         if track_id in withdrawn:
             plan.refused[track_id] = _why(withdrawn_error(track_id))
-        elif track_id in done:
+        elif track_id in plan.done:
             plan.unchanged += 1
-        elif noted.get(track_id) != (release.audio_uri or ""):
+        elif track_id not in noted:
             plan.to_hear.append(release)
     known = ids.filter(pc.and_(recorded, pc.invert(heard))).to_pylist()
     plan.known = {record.track_id: record for record in store.tracks(known)}
@@ -247,15 +255,22 @@ def _take_in(
     What a service has ingested meanwhile is left as it is. Parts of this run stand before the noted ones: of a track
     that was heard twice, the first counts.
     """
-    withdrawn = store.withdrawn()
+    offered = {track_id for part in parts for track_id in plan.wanted(part)} - plan.done
+    for track_id in offered & store.withdrawn():
+        plan.refused[track_id] = _why(withdrawn_error(track_id))
+    offered -= plan.refused.keys()
+    theirs = backfill.heard_meanwhile(offered)
+    offered -= theirs
     sha256_of: dict[str, str] = {}
-    for part in parts:
-        for track_id, sha256 in zip(part.track_ids, part.audio_sha256, strict=True):
-            if track_id in withdrawn and track_id in plan.release_of:
-                plan.refused[track_id] = _why(withdrawn_error(track_id))
-            elif track_id not in plan.leave_out and track_id not in plan.refused:
-                sha256_of.setdefault(track_id, sha256)
-    backfill.take_in(parts, plan.leave_out | plan.refused.keys())
+    wanted_of: dict[HeardPart, set[str]] = {}
+    for part in backfill.still_there(parts):  # a table that names a file which is gone cannot be read any more
+        wanted = {one: sha256 for one, sha256 in plan.wanted(part).items() if one in offered and one not in sha256_of}
+        wanted_of[part] = set(wanted)
+        sha256_of.update(wanted)
+    for track_id in offered - sha256_of.keys():
+        plan.refused[track_id] = (DamagedHomeError.default_reason, GONE)
+    orphans = plan.orphans & sha256_of.keys()
+    backfill.take_in(wanted_of, orphans - {record.track_id for record in store.tracks(list(orphans))})
     ids = list(sha256_of)
     for start in range(0, len(ids), LOOK_UP_TRACKS):
         some = [
@@ -267,8 +282,9 @@ def _take_in(
         changed = [record for record in known if _is_to_change(record, plan.known[record.track_id], now)]
         store.commit(WriteBatch(tracks=changed))
         report.updated += len(known)
-    report.unchanged += plan.unchanged + len(ids) - report.created - report.updated
-    earlier = {track_id for part in plan.noted for track_id in part.track_ids} - {one.track_id for one in plan.to_hear}
+    report.unchanged += plan.unchanged + len(theirs) + len(ids) - report.created - report.updated
+    earlier = {track_id for part in plan.noted for track_id in plan.wanted(part)}
+    earlier -= {one.track_id for one in plan.to_hear}
     report.went_on = len(earlier & sha256_of.keys())
     backfill.drop_twins()
     backfill.finish()

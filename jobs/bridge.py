@@ -13,11 +13,12 @@ from index import Metric, NoSnapshotError, ServedRows, SpaceRecord, Store
 from jobs.carried_rows import MOVED_MORE, OldRows, align, among, carried_rows, with_bases
 from jobs.catalogue_basis import flat
 from jobs.errors import BridgeError
-from jobs.models import keep_model
+from jobs.models import keep_model_after, newest_model_id
 from jobs.progress import OnProgress, Progress, silent
 from jobs.projector import choose_model
 
 if TYPE_CHECKING:
+    from artist_transfer import TransferModel
     from jobs.engine import Engine
 
 _STEPS = 4
@@ -31,7 +32,8 @@ class BridgeReport:
     ----------
     space_id, from_space_id : str
     model_id, base_model_id : str
-        The carried transfer, and the one that it carries; empty where none was fitted on the old space.
+        The carried transfer, and the one that it carries; empty where none was fitted on the old space, or where the
+        new one has one of its own. A transfer that an earlier bridge carried stays, once the new space was served.
     shared : int
         Tracks with a collaborative vector in both.
     residual, cosine : float
@@ -43,6 +45,8 @@ class BridgeReport:
         Cold tracks that keep their place.
     fallen_back : int
         Stored tracks that the new training lacks: they are served from where the old one had them.
+    dropped : int
+        Tracks that the new training lacks and nobody ever delivered: nothing is known of them any more.
     graduated : int
         Cold tracks that the new training places itself.
     known : int
@@ -59,6 +63,7 @@ class BridgeReport:
     moved: dict[str, float]
     carried: int
     fallen_back: int
+    dropped: int
     graduated: int
     known: int
 
@@ -82,11 +87,15 @@ def bridge_space(
     carried is touched by the next refresh only where its record, its feedback or its artists' catalogue differ from
     what it was projected from, or one of their tracks has moved; and everything is, once a transfer is fitted.
 
+    A space with a transfer of its own gets no other: only tracks that were never heard, which no transfer can place,
+    are carried there. A space that was bridged to before and has been served keeps the transfer that was carried then,
+    because another way round would lose more; what it lacks is carried, and what was heard of that is projected by it.
+
     Parameters
     ----------
     engine : Engine
     space_id : str
-        The newer training, without a transfer of its own.
+        Which one; the newer training as a rule.
     from_space_id : str, optional
         The older one; the served space where None.
     tolerance : float
@@ -104,7 +113,7 @@ def bridge_space(
         When no older space is named and none is served.
     BridgeError
         When the two cannot be bridged: too few shared tracks, nothing in common, lengths that mean nothing in the one
-        and something in the other, or a transfer that was fitted on the new one.
+        and something in the other, or nothing to carry to one that has a transfer of its own.
     """
     from artist_transfer import carry_model
 
@@ -114,36 +123,52 @@ def bridge_space(
         raise BridgeError(f"The tolerance is {tolerance}; give a number above 0.", field="tolerance")
     encoder_id = engine.encoder.encoder_id
     with store.lease("refresh") as lease:
-        if has_own_transfer(engine, space_id):
-            raise BridgeError(
-                f"Space {space_id!r} has a transfer of its own, which places cold tracks better than a bridge; refresh "
-                "or publish it.",
-                field="space_id",
-            )
         on_progress(Progress("bridge", 0, _STEPS, "read"))
+        newest_id = newest_model_id(engine.home, space_id)
+        own = _transfer_of(engine, space_id)
         known, as_of = store.newest_rows(space_id, ["track_id"])
         old = OldRows.read(store, before.space_id)
+        tracks = store.track_columns(["track_id", "basis", "artist_ids"])
+        in_new, stored = among(old.ids, flat(known["track_id"])), among(old.ids, flat(tracks["track_id"]))
+        heard = among(old.ids, flat(store.heard_ids(encoder_id)))
+        missing = ~in_new & ~old.withdrawn
+        dropped = int((missing & old.warm & ~stored).sum())
+        missing &= stored | ~old.warm
+        if _is_fitted(own) and not (missing & ~heard).any():
+            gone = f"; {dropped} tracks that nobody ever delivered are gone with the old training" if dropped else ""
+            raise BridgeError(
+                f"Space {space_id!r} has a transfer of its own, which places cold tracks better than a bridge{gone}; "
+                "refresh or publish it.",
+                field="space_id",
+            )
         warm = store.collaborative_rows(space_id)
         on_progress(Progress("bridge", 1, _STEPS, "align"))
         directions = to.metric is Metric.COSINE
         alignment, moved = align(old, warm, to, before, directions=directions)
         on_progress(Progress("bridge", 2, _STEPS, "carry"))
         chosen = choose_model(engine.home, before.space_id, encoder_id, device=engine.device)
-        carried = carry_model(chosen.model, alignment, space_id) if chosen.model is not None else None
-        if carried is not None:
-            keep_model(engine.home, carried)
+        carried = None
+        if chosen.model is not None and (own is None or not (_is_fitted(own) or store.snapshots(space_id))):
+            carried = carry_model(chosen.model, alignment, space_id)
+            if not keep_model_after(engine.home, carried, newest_id):  # a training has ended meanwhile
+                carried, own = None, _transfer_of(engine, space_id)
         stamps = np.where(moved["moved"].to_numpy() > tolerance, before.space_id, "")
-        store.note_moved(space_id, moved.append_column("stamp", pa.array(stamps, pa.string())))
-
-        in_new = among(old.ids, flat(known["track_id"]))
-        tracks = store.track_columns(["track_id", "basis", "artist_ids"])
-        lost = old.warm & ~in_new & ~old.withdrawn & among(old.ids, flat(tracks["track_id"]))
-        cold = ~old.warm & ~in_new & ~old.withdrawn
+        if own is None or carried is not None:  # else what is there was not made by this alignment
+            store.note_moved(space_id, moved.append_column("stamp", pa.array(stamps, pa.string())))
+        if _is_fitted(own):
+            missing &= ~heard
+        serves = carried or (None if _is_fitted(own) else own)
         rows = carried_rows(
-            store, old, tracks, (cold, lost), alignment, carried.model_id if carried is not None else ""
+            store,
+            old,
+            tracks,
+            (missing & ~old.warm, missing & old.warm),
+            alignment,
+            serves.model_id if serves is not None else "",
         )
-        if carried is not None and chosen.model is not None:
-            spaces, models = (before.space_id, space_id), (chosen.model.model_id, carried.model_id)
+        if serves is not None:
+            made_by = chosen.model.model_id if carried is not None and chosen.model is not None else None
+            spaces, models = (before.space_id, space_id), (made_by, serves.model_id)
             rows = with_bases(store, rows, old, tracks, encoder_id, spaces=spaces, models=models)
         if directions:
             rows = rows.filter(pa.array(ServedRows(rows).vectors.any(axis=1)))
@@ -157,7 +182,7 @@ def bridge_space(
         space_id=space_id,
         from_space_id=before.space_id,
         model_id=carried.model_id if carried is not None else "",
-        base_model_id=chosen.model_id or "",
+        base_model_id=(chosen.model_id or "") if carried is not None else "",
         shared=moved.num_rows,
         residual=alignment.residual,
         cosine=alignment.cosine,
@@ -165,6 +190,7 @@ def bridge_space(
         | {"tolerance": tolerance, "beyond": int((stamps != "").sum())},
         carried=rows.num_rows - fallen_back,
         fallen_back=fallen_back,
+        dropped=dropped,
         graduated=int((~old.warm & ~old.withdrawn & among(old.ids, flat(warm.table["track_id"]))).sum()),
         known=int((~old.warm & ~old.withdrawn & in_new).sum()),
     )
@@ -195,19 +221,20 @@ def bridge_if_due(
     engine.store.space(space_id)
     if served is None or served.space_id == space_id:
         return None, ""
-    if has_own_transfer(engine, space_id):
-        return None, "Nothing was carried over, because the space has a transfer of its own."
     try:
         return bridge_space(engine, space_id, from_space_id=served.space_id, on_progress=on_progress), ""
     except BridgeError as error:  # the space is published all the same, as the first one was
         return None, f"Nothing was carried over: {error}"
 
 
-def has_own_transfer(engine: Engine, space_id: str) -> bool:
-    """Tell whether a transfer was fitted on a space that can be used: one that was carried there is not its own."""
+def _transfer_of(engine: Engine, space_id: str) -> TransferModel | None:
+    return choose_model(engine.home, space_id, engine.encoder.encoder_id, device="cpu").model
+
+
+def _is_fitted(model: TransferModel | None) -> bool:
+    """Tell whether a space's transfer is its own: one that was carried there is not."""
     from artist_transfer import CARRIED
 
-    model = choose_model(engine.home, space_id, engine.encoder.encoder_id, device="cpu").model
     return model is not None and model.method != CARRIED
 
 

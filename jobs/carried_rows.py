@@ -208,7 +208,7 @@ def with_bases(
     encoder_id: str,
     *,
     spaces: tuple[str, str],
-    models: tuple[str, str],
+    models: tuple[str | None, str],
 ) -> pa.Table:
     """Say what carried rows were made from, so that a refresh touches those alone for which it has changed.
 
@@ -228,7 +228,8 @@ def with_bases(
         Columns track_id, basis and artist_ids of all tracks.
     encoder_id : str
     spaces, models : tuple of two str
-        The ids of the old space and of the new one; of the old transfer and of the carried one.
+        The ids of the old space and of the new one; of the old transfer and of the one that serves in the new space,
+        which carries it. None for the former where it carries another one: then a refresh touches every cold row.
     """
     at = flat(pc.index_in(rows["track_id"], value_set=flat(tracks["track_id"])))
     credited = flat(tracks["artist_ids"]).take(at)
@@ -240,7 +241,7 @@ def with_bases(
     )
     before = flat(old.rows["catalogue_basis"]).take(pc.index_in(flat(rows["track_id"]), value_set=old.ids))
     listened = pc.is_in(rows["track_id"], value_set=pa.array(sorted(store.feedback_counts()), pa.string()))
-    current = pc.and_(pc.equal(before, was), pc.invert(listened))
+    current = pc.and_(pc.and_(pc.equal(before, was), pc.invert(listened)), models[0] is not None)
     return _replaced(rows, {"catalogue_basis": pc.if_else(rows["lost"], due, pc.if_else(current, stays, ""))})
 
 

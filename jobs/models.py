@@ -29,17 +29,51 @@ def keep_model(home: Home, model: TransferModel) -> str:
     -------
     str
         Its folder.
-    """
-    from artist_transfer import ModelFileError
 
-    folder = f"{FOLDER}/{model.space_id}/{model.model_id}"
-    try:  # the id is a hash of weights and options: the same fit again is the same model, unless its files are damaged
-        _load(home, folder, device="cpu")
-    except ModelFileError:
-        _save(home, folder, model)
-    # A reader sees the old id or the new one.
-    home.files.write(f"{FOLDER}/{model.space_id}/{_NEWEST}", f"{model.model_id}\n".encode())
+    Raises
+    ------
+    index.ReadOnlyError, index.HomeUnreachableError
+    """
+    folder = _saved(home, model)
+    _name_newest(home, model)
     return f"{home}/{folder}"
+
+
+def keep_model_after(home: Home, model: TransferModel, newest_id: str | None) -> bool:
+    """Do what `keep_model` does, but only as long as another one is the newest.
+
+    A training takes no lease, so that one may end at any moment. What is left between the last look and the switch is
+    the writing of one line.
+
+    Parameters
+    ----------
+    home : Home
+    model : TransferModel
+    newest_id : str or None
+        From `newest_model_id`, when it was last looked at.
+
+    Returns
+    -------
+    bool
+        Whether it is the newest now; else it has been saved, and serves nothing.
+
+    Raises
+    ------
+    index.ReadOnlyError, index.HomeUnreachableError
+    """
+    _saved(home, model)
+    if newest_model_id(home, model.space_id) != newest_id:
+        return False
+    _name_newest(home, model)
+    return True
+
+
+def newest_model_id(home: Home, space_id: str) -> str | None:
+    """Give the id of the transfer that was fitted last for a space; None where none ever was."""
+    try:
+        return home.files.read(f"{FOLDER}/{space_id}/{_NEWEST}").decode().strip()
+    except FileNotFoundError:
+        return None
 
 
 def newest_model(home: Home, space_id: str, *, device: str, known: TransferModel | None = None) -> TransferModel | None:
@@ -68,20 +102,35 @@ def newest_model(home: Home, space_id: str, *, device: str, known: TransferModel
         When its files are damaged or missing.
     index.HomeUnreachableError
     """
-    try:
-        model_id = home.files.read(f"{FOLDER}/{space_id}/{_NEWEST}").decode().strip()
-    except FileNotFoundError:
+    model_id = newest_model_id(home, space_id)
+    if model_id is None:
         return None
     if known is not None and (known.model_id, known.space_id) == (model_id, space_id):
         return known
     return _load(home, f"{FOLDER}/{space_id}/{model_id}", device=device)
 
 
+def _saved(home: Home, model: TransferModel) -> str:
+    from artist_transfer import ModelFileError
+
+    home.require_writable()
+    folder = f"{FOLDER}/{model.space_id}/{model.model_id}"
+    try:  # the id is a hash of weights and options: the same fit again is the same model, unless its files are damaged
+        _load(home, folder, device="cpu")
+    except ModelFileError:
+        _save(home, folder, model)
+    return folder
+
+
+def _name_newest(home: Home, model: TransferModel) -> None:
+    # A reader sees the old id or the new one.
+    home.files.write(f"{FOLDER}/{model.space_id}/{_NEWEST}", f"{model.model_id}\n".encode())
+
+
 def _save(home: Home, folder: str, model: TransferModel) -> None:
     from artist_transfer import save_model
     from artist_transfer.storage import MANIFEST_NAME
 
-    home.require_writable()
     if home.local is not None:
         save_model(model, home.local / folder)
         return

@@ -170,6 +170,7 @@ def _start(folder: str) -> None:
         # Lance warns of every fork; Ray's programs are executed right after it.
         warnings.filterwarnings("ignore", message="lance is not fork-safe")
         ray.init(
+            address="local",  # or RAY_ADDRESS in the environment would lead elsewhere
             num_cpus=len(os.sched_getaffinity(0)),
             object_store_memory=_object_store_bytes(),
             include_dashboard=False,

@@ -13,7 +13,7 @@ NEEDED = {
     "unit-costs": "python -m benchmarks.unit_costs --json benchmarks/results/unit-costs.json",
     "bench-encode": "anacrusis bench encode --json benchmarks/results/bench-encode.json",
     "ingest-soundtracks": "anacrusis ingest manifest.csv --json benchmarks/results/ingest-soundtracks.json",
-    "backfill": "python -m benchmarks.backfill --copies 4 --json benchmarks/results/backfill.json",
+    "backfill": "python -m benchmarks.backfill --copies 2 --json benchmarks/results/backfill.json",
     "transfer": "make results FOLDER=...",
 }
 """Results without which there is no page, and the commands that write them."""

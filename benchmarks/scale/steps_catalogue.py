@@ -29,7 +29,7 @@ def backfill(f: Figures) -> Step:
         {f["backfill.decode"]} whatever encodes; how many tracks a GPU encodes was never measured. The writes take one
         process {f["backfill.write"]} in all, and are not what stops it. A whole ingest costs {shown(m.ingest)} rather
         than the {shown(m.decode + m.encode)} of the two stages, with all cores taken as busy while it waits.
-        On the same {rounded(m.cores.value)} cores, at a load of {m.results["backfill"]["load_after"]:.0f}, Ray went at
+        On the same {rounded(m.cores.value)} cores, at a load of {m.results["backfill"]["load_before"]:.0f}, Ray went at
         {percent(m.ray)} of the speed of an ingest (`backfill.json`): it pays with more machines. One process plans a
         backfill, holds its whole manifest, and looks up what is there already, {LOOK_UP_TRACKS:,} tracks at a time:
         with the catalogue in one manifest, a second run goes through keys for {f["backfill.look_ups"]}.""",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +36,20 @@ def test_a_turned_and_scaled_copy_is_recovered(seed, dim, more, scale, tracks):
     assert found.scale == pytest.approx(scale, rel=1e-4)
     assert found.residual < 1e-5
     assert found.fitted + (found.held_out if tracks >= HELD_OUT_FROM else 0) == tracks
+
+
+def test_many_vectors_are_mapped_in_blocks():
+    """As all at once, and without as many doubles: an eighth of what they would take."""
+    rng = np.random.default_rng(3)
+    old = rng.normal(size=(400_000, 16)).astype(np.float32)
+    found = Alignment.fit(old[:500], (2.0 * (old[:500] @ turned(rng, 16, 16))).astype(np.float32))
+    for mapped, expected in ((found.carry, 2.0 * old @ found.rotation), (found.back, old @ found.rotation.T / 2.0)):
+        tracemalloc.start()
+        result = mapped(old)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+        assert peak - result.nbytes < old.size * 8
 
 
 @given(seed=seeds, dim=dims, more=st.integers(1, 5), tracks=st.integers(30, 150))

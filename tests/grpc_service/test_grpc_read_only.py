@@ -19,6 +19,7 @@ from index import build_snapshot as build
 from jobs import Engine
 from jobs.factors import Factors
 from jobs.maintain import maintain
+from jobs.models import keep_model
 from jobs.spaces import import_space, rollback_snapshot
 from jobs.train import train_space
 
@@ -145,8 +146,10 @@ def test_a_replica_waits_for_the_first_publish_but_not_for_a_home(tmp_path: Path
 
 
 def test_nothing_in_a_store_writes_to_a_home_that_is_read_only(home: Path) -> None:
-    before = contents(home)
     row = ServedVector("new", np.ones(DIM, np.float32), Tier.AUDIO_ONLY, 0.5)
+    with Engine.open(home) as engine:
+        model = train_space(engine, method="artist_mean").model  # its folder is there, so that it is only named
+    before = contents(home)
     with Store.open(home, read_only=True) as store, Engine.open(home, read_only=True) as engine:
         snapshot = store.published()
         assert snapshot is not None
@@ -163,6 +166,7 @@ def test_nothing_in_a_store_writes_to_a_home_that_is_read_only(home: Path) -> No
             lambda: rollback_snapshot(engine),
             lambda: train_space(engine, method="artist_mean"),
             lambda: maintain(engine),
+            lambda: keep_model(engine.home, model),
         ):
             with pytest.raises(ReadOnlyError):
                 write()

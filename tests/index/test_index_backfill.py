@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +35,10 @@ def content(store: Store) -> dict[str, float]:
     return {track_id: float(vector[0]) for track_id, vector in zip(ids, vectors, strict=True)}
 
 
+def take_in(backfill: ContentBackfill, parts: list[HeardPart], leaving_out: Collection[str] = ()) -> None:
+    backfill.take_in({one: set(one.track_ids).difference(leaving_out) for one in parts})
+
+
 def commit(store: Store, track_id: str, value: float) -> None:
     store.commit(WriteBatch(content={ENCODER: [(track_id, np.full(DIM, value, np.float32))]}))
 
@@ -43,7 +49,7 @@ def test_fragments_are_unseen_until_they_are_taken_in_and_the_table_stays_what_i
     parts = [part(backfill, "a", "b"), part(backfill, "c")]
     assert content(store) == {"old": 9.0}
     versions = lance.dataset(backfill.target.address).version
-    backfill.take_in(parts, ())
+    take_in(backfill, parts)
     assert content(store) == {"old": 9.0, "a": 1.0, "b": 1.0, "c": 1.0}
     dataset = lance.dataset(backfill.target.address)
     assert dataset.version == versions + 1
@@ -58,7 +64,7 @@ def test_what_others_heard_meanwhile_and_what_is_not_wanted_is_left_out(store: S
     parts = [part(backfill, "a", "b", "gone"), part(backfill, "b", "c", value=2.0), part(backfill, "d")]
     commit(store, "a", 7.0)
     commit(store, "d", 7.0)
-    backfill.take_in(parts, {"gone"})
+    take_in(backfill, parts, {"gone"})
     assert content(store) == {"a": 7.0, "b": 1.0, "c": 2.0, "d": 7.0}
 
 
@@ -85,7 +91,7 @@ def test_a_merge_at_the_same_moment_leaves_one_row_and_that_is_the_others(
         return committed
 
     monkeypatch.setattr(lance.LanceDataset, "commit", commit_beside)
-    backfill.take_in(parts, ())
+    take_in(backfill, parts)
     assert content(store) == {"old": 9.0, "a": 1.0, "x": 7.0}
     assert backfill.drop_twins() == 0
 
@@ -111,20 +117,29 @@ def test_notes_outlive_the_job_unless_their_fragment_is_gone(store: Store) -> No
     (file,) = json.loads(second.fragment)["files"]
     Path(again.target.address, "data", file["path"]).unlink()
     assert again.noted() == [first]
-    again.take_in([first], ())
+    take_in(again, [first])
     again.finish()
     assert content(store) == {"a": 1.0, "b": 1.0}
     assert store.backfill(ENCODER, DIM).noted() == []
+
+
+def test_many_notes_do_not_make_each_other_slow(store: Store) -> None:
+    backfill = store.backfill(ENCODER, DIM)
+    heard = part(backfill, "a")
+    for number in range(60):
+        file = f"{number}.lance"
+        backfill.note(replace(heard, fragment=heard.fragment.replace(".lance", file)))
+    assert len(lance.dataset(store.layout.staged(ENCODER)).get_fragments()) < 20
 
 
 def test_a_job_that_goes_on_takes_nothing_in_twice(store: Store) -> None:
     killed = store.backfill(ENCODER, DIM)
     heard = part(killed, "a", "b")
     killed.note(heard)
-    killed.take_in([heard], ())
+    take_in(killed, [heard])
     commit(store, "b", 7.0)
     again = store.backfill(ENCODER, DIM)
-    again.take_in(again.noted(), ())
+    take_in(again, again.noted())
     assert content(store) == {"a": 1.0, "b": 7.0}
 
 
@@ -154,5 +169,5 @@ def test_a_clean_up_leaves_what_is_written_and_not_yet_taken_in(store: Store) ->
     versions, _ = Table(backfill.target.address, "content", "track_id").clean_up(timedelta(0))
     assert versions > 0
     assert backfill.noted() == [heard]
-    backfill.take_in([heard], ())
+    take_in(backfill, [heard])
     assert content(store) == {"old": 9.0, "a": 1.0}

@@ -202,6 +202,57 @@ def test_a_cache_keeps_the_last_few(s3_home: str, s3: object, tmp_path: Path) ->
     assert files.names() == []
 
 
+def test_what_killed_processes_left_in_a_cache_goes_after_a_day(s3_home: str, s3: object, tmp_path: Path) -> None:
+    import os
+    import time
+
+    code = "import os, sys; from pathlib import Path; from index.object_store import StoredFiles as S;"
+    code += "S(sys.argv[1], Path(sys.argv[2])).fill('a', lambda path: (path.write_bytes(b'1'), os._exit(9)))"
+    assert subprocess.run([sys.executable, "-c", code, s3_home, str(tmp_path)], cwd=ROOT).returncode == 9
+    (folder,) = tmp_path.iterdir()
+    fetched = tmp_path / f".{'a' * 64}.copy.0123abcd.tmp"  # as `replace_atomically` names it
+    fetched.touch()
+    others = [tmp_path / "tmp-of-somebody-else", tmp_path / ".hidden.tmp"]
+    for one in others:
+        one.touch()
+    files = StoredFiles(s3_home, tmp_path)
+    files.write("b", b"2")
+    assert set(tmp_path.iterdir()) == {folder, fetched, *others}, "another process may be at it"
+    two_days_ago = time.time() - 2 * 86_400
+    for one in (folder, fetched, *others):
+        os.utime(one, (two_days_ago, two_days_ago))
+    files.write("c", b"3")
+    assert set(tmp_path.iterdir()) == set(others)
+
+
+def test_two_processes_make_room_in_one_cache_at_once(
+    s3_home: str, s3: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other one deletes is gone between the listing and the look at it."""
+    from hashlib import sha256
+
+    files = StoredFiles(s3_home, tmp_path)
+    real = Path.glob
+
+    def listed(self: Path, pattern: str) -> list[Path]:
+        return [*real(self, pattern), self / f"{'0' * 64}.copy"]
+
+    monkeypatch.setattr(Path, "glob", listed)
+    files.write("indexes/one", b"1")
+    assert files.checked("indexes/one", sha256(b"1").hexdigest()).read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://KEY:SECRET@bucket/p", "s3://KEY:SEC@RET@bucket/p", "https://KEY:SECRET@host/p", "s3:/KEY:SECRET@b"],
+)
+def test_a_secret_in_an_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        Store.open(address)
+    assert "...@" in str(caught.value)
+    assert not any(part in str(caught.value) for part in ("KEY", "SEC", "RET"))
+
+
 def test_what_is_kept_for_one_opening_goes_with_it(published: Store) -> None:
     with Store.open(published.home) as store, Searcher.open(store, device="cpu"):
         folder = store.layout.files._folder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from retrains import (
 from index import FeedbackAction, FeedbackEvent, NoSnapshotError, ServedVector, Tier, UnknownSpaceError, WriteBatch
 from jobs import Engine, Query
 from jobs.bridge import bridge_if_due, bridge_space
+from jobs.carried_rows import align
 from jobs.errors import BridgeError
 from jobs.models import newest_model
 from jobs.spaces import rollback_snapshot
@@ -95,6 +97,81 @@ def test_the_carried_transfer_places_releases_in_the_new_space(engine: Engine) -
     np.testing.assert_allclose(np.stack([after[one].vector for one in COLD]), expected, atol=1e-3)
 
 
+def test_an_older_space_keeps_the_transfer_that_served_it(engine: Engine) -> None:
+    """Published again, it gets what it lacks and not what came back to it by way of the newer one."""
+    bring(engine, "new", turned(first_training(), noise=0.2))
+    bridge_space(engine, "new")
+    engine.refresh(space_id="new")
+    kept, before = newest_model(engine.home, "new", device="cpu"), rows(engine, "new")
+    bring(engine, "newer", turned(first_training(), noise=0.2, seed=7))
+    bridge_space(engine, "newer")
+    engine.refresh(space_id="newer")
+    hear(engine, ["a03-late"])
+    hear(engine, ["a04-late"], unheard=True)
+    bring(
+        engine,
+        "newest",
+        np.concatenate([turned(first_training(), seed=9), turned(first_training()[16:17], seed=9)]),
+        [*WARM, "a04-late"],
+    )
+    bridge_space(engine, "newest")
+    engine.refresh(space_id="newest")
+    report, _ = bridge_if_due(engine, "new")
+    assert report is not None
+    assert (report.model_id, report.known, report.carried, report.fallen_back) == ("", len(COLD), 1, 1)
+    found = newest_model(engine.home, "new", device="cpu")
+    assert found is not None
+    assert kept is not None
+    assert found.model_id == kept.model_id
+    assert engine.plan_refresh(space_id="new").touched.to_pylist() == ["a03-late"], "by the transfer that is there"
+    engine.refresh(space_id="new")
+    after = rows(engine, "new")
+    assert after.keys() == {*before, "a03-late", "a04-late"}
+    for one in COLD:
+        np.testing.assert_array_equal(after[one].vector, before[one].vector)
+        assert after[one].confidence == before[one].confidence
+
+
+def test_what_was_never_heard_goes_along_to_a_training_with_a_transfer_of_its_own(engine: Engine) -> None:
+    """Nothing else could place it there; what was heard, the transfer projects."""
+    hear(engine, ["a00-x"], unheard=True)
+    bring(engine, "wide", np.concatenate([first_training(), first_training()[:1] + 0.1]), [*WARM, "a00-x"])
+    train_space(engine, "wide", method="artist_mean")
+    engine.refresh(space_id="wide")
+    for space_id in ("lacking", "next"):  # the second time it is a cold row that is carried
+        bring(engine, space_id, turned(first_training())[1:], WARM[1:])
+        fitted = train_space(engine, space_id, method="artist_mean").model
+        report, _ = bridge_if_due(engine, space_id)
+        assert report is not None
+        assert (report.model_id, report.carried + report.fallen_back) == ("", 1)
+        assert engine.refresh(space_id=space_id).model_id == fitted.model_id
+        after = rows(engine, space_id)
+        assert after["a00-x"].tier is Tier.ARTIST_TRANSFER
+        assert {after[one].model_id for one in ("a00-w0", *COLD)} == {fitted.model_id}
+        hits = engine.ask(Query(vector=after["a00-x"].vector, k=200)).hits[0]
+        assert "a00-x" in hits.track_ids
+
+
+def test_a_refit_that_ends_during_a_bridge_is_the_one_that_serves(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(engine, "new", turned(first_training(), noise=0.2))
+    fitted = []
+
+    def align_slowly(*given: Any, **named: Any) -> Any:
+        fitted.append(train_space(engine, "new", method="artist_mean").model.model_id)
+        return align(*given, **named)
+
+    monkeypatch.setattr("jobs.bridge.align", align_slowly)
+    report, _ = bridge_if_due(engine, "new")
+    assert report is not None
+    assert (report.model_id, report.carried) == ("", 0)
+    found = newest_model(engine.home, "new", device="cpu")
+    assert found is not None
+    assert [found.model_id] == fitted
+    assert engine.refresh(space_id="new").projected == len(COLD)
+
+
 def test_confidence_is_what_the_alignment_leaves(engine: Engine) -> None:
     before = rows(engine, "old")
     bring(engine, "new", turned(first_training(), noise=1.0))
@@ -133,6 +210,7 @@ def test_tracks_that_the_new_training_lacks_fall_back(engine: Engine) -> None:
     engine.refresh(space_id="new")
     after = rows(engine, "new")
     assert "stranger" not in after
+    assert done.dropped == 1, "nobody has delivered it"
     for place, one in ((0, "a00-w0"), (4, "a01-w0"), (0, "a00-x")):
         lost = after[one]
         assert (lost.tier, lost.model_id, lost.leaned_on) == (Tier.ARTIST_TRANSFER, done.model_id, ())
@@ -264,7 +342,7 @@ def test_a_second_bridge_changes_nothing(engine: Engine) -> None:
         np.testing.assert_array_equal(after[one].vector, before[one].vector)
 
 
-@pytest.mark.parametrize("step", ["keep_model", "note_moved", "stage_served"])
+@pytest.mark.parametrize("step", ["keep_model_after", "note_moved", "stage_served"])
 def test_cut_off_anywhere_and_run_again(engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Each of its three writes is done whole or not at all, so that it may end before each of them."""
     bring(engine, "new", turned(first_training(), noise=0.2))
@@ -274,8 +352,8 @@ def test_cut_off_anywhere_and_run_again(engine: Engine, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        if step == "keep_model":
-            patched.setattr("jobs.bridge.keep_model", end)
+        if step == "keep_model_after":
+            patched.setattr("jobs.bridge.keep_model_after", end)
         else:
             patched.setattr(engine.store, step, end)
         with pytest.raises(KeyboardInterrupt):

@@ -163,6 +163,6 @@ def test_a_training_learns_from_them(listened: Engine, tmp_path: Path, monkeypat
     assert without.interactions is None
     assert done.model.method == without.model.method == "ranking"
     assert done.model.model_id != without.model.model_id
-    assert done.folder.name == done.model.model_id
+    assert Path(done.folder).name == done.model.model_id
     with pytest.raises(InteractionsError, match="acarec learns from no listener"):
         train_space(listened, "space-2", method="acarec", interactions=path)

@@ -45,7 +45,8 @@ def place() -> Iterator[Path]:
 
 def environment(place: Path) -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "jobs")])
-    return {**os.environ, "TMPDIR": str(place), "HOME": str(place), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    given = {"TMPDIR": str(place), "HOME": str(place), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **given, "RAY_ADDRESS": "127.0.0.1:1"}  # of some cluster, which nobody asked to be used
 
 
 def anacrusis(place: Path, *arguments: object, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
