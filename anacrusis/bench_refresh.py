@@ -27,9 +27,10 @@ ONCE_FROM_TRACKS = 100_001
 
 DIM = 128
 WARM_SHARE = 1 / 3
-TRACKS_AN_ARTIST = 10  # on average; how many each has falls with its rank as 1 / (rank + 10)
+TRACKS_AN_ARTIST = 10  # on average; how many each has falls with its rank as 1 / (rank + a hundredth of the artists)
 TRAINED_ON = 3000  # warm tracks; what a fit of few steps learns does not matter here, only what its answers cost
 STEPS = 5
+MEMBERS = 1  # networks of the transfer; more make everything dearer, and what does not depend on it no cheaper
 CENTRES = 64
 SPACE_ID = "made"
 _COMMIT_TRACKS = 65_536
@@ -48,7 +49,7 @@ class _Catalogue:
     def of(cls, tracks: int, seed: int) -> _Catalogue:
         rng = np.random.default_rng(seed)
         artists = max(2, tracks // TRACKS_AN_ARTIST)
-        weight = 1.0 / (np.arange(artists) + 10.0)
+        weight = 1.0 / (np.arange(artists) + max(1.0, artists / 100))
         artist = rng.choice(artists, size=tracks, p=weight / weight.sum())
         guest = np.where(rng.random(tracks) < 0.1, rng.integers(0, artists, tracks), -1)
         return cls(artist, np.where(guest == artist, -1, guest), rng.random(tracks) < WARM_SHARE, seed)
@@ -179,7 +180,7 @@ def _fill(engine: Engine, made: _Catalogue, unheard: set[int], on_progress: OnPr
     learned = [f"t{track}" for track in warm[np.argsort(made.artist[warm], kind="stable")][:TRAINED_ON].tolist()]
     known = warm_tracks(engine.store, SPACE_ID, encoder_id, learned)
     assert known is not None  # the catalogue was just stored
-    ranking = RankingOptions(steps=STEPS, candidates=256, listeners=128)
+    ranking = RankingOptions(members=MEMBERS, steps=STEPS, candidates=256, listeners=128)
     keep_model(engine.home, fit(known, FitOptions(method="ranking", ranking=ranking, device=engine.device)))
 
 

@@ -1,8 +1,8 @@
 """The front door: the command line `anacrusis`.
 
 Every command finds its home folder by ``--home`` or ``ANACRUSIS_HOME`` and reports as a table, or as JSON with
-``--json FILE``. Exit codes: 0 done; 1 a failure of ours; 2 wrong usage, input or configuration; 3 done in part,
-what was refused is listed.
+``--json FILE``. Exit codes: 0 done; 1 a failure of ours, or of the home (busy, unreachable, damaged); 2 wrong usage,
+input or configuration; 3 done in part, what was refused is listed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ from anacrusis.console import say
 from anacrusis.context import EXIT_FAILURE, EXIT_USAGE, Context
 from anacrusis.settings import SettingsError, load_settings
 
+# Nothing that the caller wrote is to blame, and the same words may well do the next time.
+_NO_USAGE_ERRORS = frozenset(
+    {"HOME_BUSY", "LEASE_LOST", "PUBLISHED_MEANWHILE", "REFRESH_STOPPED", "HOME_UNREACHABLE", "HOME_DAMAGED"}
+)
+
 app = typer.Typer(
     help="Gives a track its place in a recommender's collaborative space before its first listen.",
-    epilog="Exit codes: 0 done; 1 a failure of ours; 2 wrong usage, input or configuration; 3 done in part.",
+    epilog="Exit codes: 0 done; 1 a failure of ours or of the home; 2 wrong usage, input or configuration; "
+    "3 done in part.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -85,8 +91,9 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except Exception as error:
         if isinstance(error, _callers_errors()):
-            say(f"anacrusis: {error} [{getattr(error, 'reason', '')}]")
-            sys.exit(EXIT_USAGE)
+            reason = getattr(error, "reason", "")
+            say(f"anacrusis: {error} [{reason}]")
+            sys.exit(EXIT_FAILURE if reason in _NO_USAGE_ERRORS else EXIT_USAGE)
         # Anything else is ours, and whoever reports it needs the traceback.
         logging.getLogger("anacrusis").exception("unexpected failure")
         sys.exit(EXIT_FAILURE)

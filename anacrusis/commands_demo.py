@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import MAX_SEED, Json, shared
+from anacrusis.context import EXIT_FAILURE, MAX_SEED, Json, shared
 from anacrusis.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def demo(
         show(result)
     if keep is not None:
         say(f"The home folder is {keep}; serve it with: anacrusis --home {keep} serve")
+    if retrained["failures"] or retrained["back_to_the_old_space"]:
+        say("The retrain was noticed by a caller, which must not be: " + "; ".join(retrained["failures"][:3]))
+        raise typer.Exit(EXIT_FAILURE)
 
 
 def _prepare(

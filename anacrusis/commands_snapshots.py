@@ -72,13 +72,17 @@ def rollback(
     home: Home = None,
     json_to: Json = None,
 ) -> None:
-    """Serve an earlier snapshot again. Nothing is built, and nothing waits for a refresh that is under way."""
-    from jobs.spaces import rollback_snapshot
+    """Serve an earlier snapshot again. Nothing is built, and nothing waits for a refresh that is under way.
 
-    with shared(context).open_engine(home) as engine:
-        snapshot = rollback_snapshot(engine, to)
+    The snapshot that was served is not read, so that one which is damaged is left behind all the same.
+    """
+    with shared(context).open_store(home) as store:
+        snapshot = store.snapshot(store.rollback(to or None).snapshot_id)
     if not report(json_to, {"space_id": snapshot.space_id, "snapshot_id": snapshot.snapshot_id}):
         say(f"serving snapshot {snapshot.snapshot_id} of space {snapshot.space_id} again")
+    # Tracks that were ingested since, while another space was served, are projected into this one.
+    with shared(context).open_engine(home) as engine, engine.gate.alone():
+        engine.adopt()
 
 
 def maintain(

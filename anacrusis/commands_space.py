@@ -227,11 +227,12 @@ def publish(
 
     opened = shared(context).open_engine(home, project_missing=False)
     with opened as engine, shown_progress() as on_progress:
+        after = engine.store.publish_sequence()  # what is compared, and carried over from: a rollback since stands
         compared = require_likeness(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
         )
         carried, why = bridge_if_due(engine, space_id, on_progress=on_progress) if bridge else (None, "")
-        done = engine.refresh(space_id=space_id, on_progress=on_progress)
+        done = engine.refresh(space_id=space_id, again=True, after=after, on_progress=on_progress)
     found: dict[str, Any] = {"comparison": compared.as_dict()} if compared is not None else {}
     found |= {"bridge": carried.as_dict() if carried is not None else None, "no_bridge": why}
     if report(json_to, done.as_dict() | found):
@@ -390,7 +391,12 @@ def _show_refresh(done: RefreshReport, json_to: Path | None = None) -> None:
             _show_reasons("projected", done.reasons)
         by = f" by {done.model_id}" if done.model_id else ""
         print(f"cold tracks projected{by}: {done.projected} of {done.cold}. {done.why}{_waiting(done.unheard)}")
-        if not done.published:
+        if done.held_back:
+            print(
+                f"Somebody went back from the newest snapshot, {done.held_back}, and nothing has changed since, so "
+                f"that it was not published again; `anacrusis space publish {done.space_id}` does it."
+            )
+        elif not done.published:
             print("Nothing has changed since this snapshot was built, so that there was nothing to do.")
         if done.maintenance is None:
             print("The upkeep of the home failed, see the log; the next refresh, or `anacrusis maintain`, does it.")

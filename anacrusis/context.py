@@ -15,6 +15,7 @@ from anacrusis.console import blaming, writable
 from anacrusis.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from index import Store
     from jobs import Engine
 
 MAX_SEED = 2**32 - 1  # what every library's generator takes
@@ -118,13 +119,11 @@ class Context:
         SettingsError
             When no home was named, or the file system refuses it, at once or later.
         """
-        from index import Retention, is_object_store
+        from index import Retention
         from jobs import Engine
 
-        folder = self.home_folder(str(home) if home is not None else None)
         with (
-            # What the file system refuses to an object store's home is the cache, or the folder for temporary files.
-            blaming(self.settings.cache or Path(tempfile.gettempdir()) if is_object_store(folder) else Path(folder)),
+            self._blaming_home(home) as folder,
             Engine.open(
                 folder,
                 create=create,
@@ -138,6 +137,40 @@ class Context:
             ) as engine,
         ):
             yield engine
+
+    @contextmanager
+    def open_store(self, home: str | Path | None) -> Iterator[Store]:
+        """Open the tables of the home folder alone: what is served is not loaded, and may be damaged.
+
+        Parameters
+        ----------
+        home : str, Path or None
+            The command's own ``--home``.
+
+        Yields
+        ------
+        Store
+            Closed in the end.
+
+        Raises
+        ------
+        SettingsError
+            When no home was named, or the file system refuses it, at once or later.
+        """
+        from index import Store
+
+        with self._blaming_home(home) as folder, Store.open(folder, cache=self.settings.cache) as store:
+            yield store
+
+    @contextmanager
+    def _blaming_home(self, home: str | Path | None) -> Iterator[str]:
+        from index import is_object_store
+
+        folder = self.home_folder(str(home) if home is not None else None)
+        # What the file system refuses to an object store's home is the cache, or the folder for temporary files.
+        cache = self.settings.cache or Path(tempfile.gettempdir())
+        with blaming(cache if is_object_store(folder) else Path(folder)):
+            yield folder
 
 
 def shared(context: typer.Context) -> Context:

@@ -22,6 +22,7 @@ from artist_transfer.types import ColdTracks, FloatArray
 
 # Floats of catalogue vectors and keys held at once: 64 MiB.
 _GATHER = 2**24
+_LEAST_TARGETS = 32  # of a block: below that its fixed costs outweigh what padding costs
 
 
 class RankingReader:
@@ -230,10 +231,13 @@ class RankingModel(FittedModel):
 def _blocks(sizes: IntArray, batch_size: int, floats: int) -> list[IntArray]:
     """Targets of like catalogue size, so that there is little padding, and not more at once than fits."""
     order = np.argsort(-sizes, kind="stable").astype(np.int64)
+    descending = -sizes[order]
     blocks, begin = [], 0
     while begin < order.size:
         widest = max(1, int(sizes[order[begin]]))
-        count = max(1, min(batch_size, _GATHER // (floats * widest)))
+        # Where catalogues are half as long, more than half of the work would be padding.
+        half = int(np.searchsorted(descending, -(widest // 2), side="left"))
+        count = max(1, min(batch_size, _GATHER // (floats * widest), max(half - begin, _LEAST_TARGETS)))
         blocks.append(order[begin : begin + count])
         begin += count
     return blocks

@@ -25,6 +25,15 @@ PLACED = {
 }
 """Ways to place cold tracks in the new space, as benchmarks/bridge.py has them."""
 
+SNAPSHOT = {
+    "first_build": "built from every vector",
+    "second_build": "patched by the process that serves",
+    "third_build_in_another_process": "patched by a process that has to read the files first",
+    "switch_in_builder": "switched to by the process that built it",
+    "open_searcher_from_files": "opened from files by another process, checksums included",
+}
+"""What benchmarks/snapshot_costs.py measures."""
+
 
 def read(name: str) -> Any:
     """Read one result."""
@@ -40,12 +49,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def bridge(result: Mapping[str, Any]) -> str:
     """Tell how near a bridge comes to a refit."""
     parts = [
-        f"Two trainings of the folder `{result['folder']}` by Bayesian personalised ranking beside the folder's own "
-        f"factors, on the same interactions, of other seeds, one of them in fewer dimensions. The "
-        f"{result['cold_tracks']:,} tracks of `{result['split']}` are cold. The transfer is fitted on the first training "
-        f"({result['members']} networks); the table says how many of a cold track's nearest warm tracks in the new "
-        "space are those that a transfer fitted anew finds, and how well the new training's listeners find the tracks. "
-        "Another refit that differs by its seed alone says what can be expected at most.",
+        f"The folder `{result['folder']}` brings the first training; two more are trained by `implicit` (Bayesian "
+        "personalised ranking) on the same interactions, of other seeds, one of them in fewer dimensions. The "
+        f"{result['cold_tracks']:,} tracks of `{result['split']}` are cold. The transfer is fitted on the first "
+        f"training ({result['members']} networks); the table says how many of a cold track's nearest warm tracks in "
+        "the new space are those that a transfer fitted anew finds, and how well the new training's listeners find the "
+        "tracks. Another refit that differs by its seed alone says what can be expected at most.",
     ]
     for pair in result["pairs"]:
         aligned, moved = pair["alignment"], pair["movement"]
@@ -107,8 +116,10 @@ def refresh(result: Mapping[str, Any]) -> str:
     repeats = " and ".join(f"{size['repeats']} at {size['tracks']:,}" for size in result["sizes"])
     return (
         "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
-        "warm, a fitted ranking transfer. In one run, everything is projected anew, and then what changed after 1 % of "
-        f"the artists got or lost a warm track. Medians of {repeats}; memory is the process's peak.\n\n"
+        "warm, a ranking transfer of one network (more make projecting dearer, and nothing cheaper). In one run "
+        "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
+        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}; memory is the process's "
+        "peak.\n\n"
         + table(
             [
                 "tracks",
@@ -128,11 +139,11 @@ def refresh(result: Mapping[str, Any]) -> str:
 
 def snapshot(result: Mapping[str, Any]) -> str:
     """Tell what building and patching an index costs."""
-    seconds = {name: value for name, value in result["seconds"].items()}
+    rows = [[words, f"{result[f'{name}_s']:.2f}", f"{result[f'{name}_cpu_s']:.2f}"] for name, words in SNAPSHOT.items()]
     return (
-        f"{result['tracks']:,} vectors of {result['dim']} dimensions, of which 1 % change before the patch; a patched "
-        "index is that of a full build, bit for bit:\n\n"
-        + table(["what", "seconds"], [[name, f"{value:.2f}"] for name, value in seconds.items()])
+        f"{result['tracks']:,} vectors of {result['dim']} dimensions, of which {result['changed_share']:.0%} change "
+        "before each patch. A patched index is that of a full build, bit for bit.\n\n"
+        + table(["step", "seconds", "of a processor's"], rows)
     )
 
 
@@ -151,14 +162,14 @@ def load(result: Mapping[str, Any]) -> str:
     ]
     spaces = ", ".join(f"{count:,} of {space}" for space, count in result["answers_by_space"].items())
     return (
-        f"A server with {result['tracks']:,} tracks, {result['cold_tracks']:,} of them cold, on {result['cores']} cores "
-        f"that server, clients and commands share; {result['rate_per_s']:g} queries a second, planned ahead (a late answer "
-        "counts from when it was due), single and in batches, by track, vector and user, with releases sent in and tracks "
-        "withdrawn in between. Meanwhile another process brings a second training and then a third of another "
-        f"dimension, each imported, bridged and published, refitted, refreshed, and rolled back. Of {result['calls']:,} "
-        f"calls with {result['answers']:,} answers ({spaces}) {sum(result['failures'].values())} failed; "
-        f"{result['refused_rightly']:,} that named a space which was no longer served were refused, as they have to be. "
-        "Every answer was recomputed in the space that it names.\n\n"
+        f"A server with {result['tracks']:,} tracks, {result['cold_tracks']:,} of them cold, on {result['cores']} "
+        f"cores that server, clients and commands share; {result['rate_per_s']:g} queries a second, planned ahead (a "
+        "late answer counts from when it was due), single and in batches, by track, vector and user, with releases "
+        "sent in and tracks withdrawn in between. Meanwhile another process brings a second training and then a third "
+        "of another dimension, each imported, bridged and published, refitted, refreshed, and rolled back. Of "
+        f"{result['calls']:,} calls with {result['answers']:,} answers ({spaces}) {sum(result['failures'].values())} "
+        f"failed; {result['refused_rightly']:,} that named a space which was no longer served were refused, as they "
+        "have to be. Every answer was recomputed in the space that it names.\n\n"
         + table(["step", "seconds", "queries", "p50, ms", "p99, ms", "p99 beside quiet"], rows)
     )
 
@@ -180,7 +191,8 @@ SECTIONS = (
     (
         "The bridge",
         "bridge",
-        "python -m benchmarks.bridge FOLDER --json benchmarks/results/bridge.json --plot docs/results/bridge.png",
+        "python -m benchmarks.bridge FOLDER --members 2 \\\n"
+        "    --json benchmarks/results/bridge.json --plot docs/results/bridge.png",
         bridge,
     ),
     (
@@ -225,11 +237,11 @@ def page() -> str:
     results = {name: read(name) for _, name, _, _ in SECTIONS}
     parts = [
         "# The life of a space, measured",
-        "Retrains, refreshes and releases side by side. Every figure comes from the command above it, on the machine that "
-        "its JSON in `benchmarks/results/` names; `python -m benchmarks.spaces_page` writes this page from them. What "
-        "holds in every state, whatever is imported, published, rolled back, withdrawn or killed in between, is held by "
-        "`tests/jobs/test_jobs_life_of_a_space.py`, which lives through random histories and checks the rules after every "
-        "step.",
+        "Retrains, refreshes and releases side by side. Every figure comes from the command above it, on a machine of "
+        "two cores; `python -m benchmarks.spaces_page` writes this page from their JSON in `benchmarks/results/`. That "
+        "the rules hold in every state, whatever is imported, published, rolled back, withdrawn or cut off in between, "
+        "is tested by `tests/jobs/test_jobs_life_of_a_space.py`: it lives through random histories and checks them "
+        "after every step.",
     ]
     for title, name, command, make in SECTIONS:
         parts += [f"## {title}", f"```bash\n{command}\n```", make(results[name])]

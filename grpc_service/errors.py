@@ -208,9 +208,12 @@ It holds for the arrays and credits that the jobs hand to the transfer (``SHAPE_
 too: what a caller sends was checked before, so that these are mistakes of ours.
 """
 
-# Their sentences name files of the server; the caller gets this one, the log gets theirs.
+# Their sentences name files of the server, or its machines and processes; the caller gets these, the log gets theirs.
 _HOME_SENTENCE = "The service's home folder cannot be read; ask whoever runs it to look into its log."
-_HIDDEN_SENTENCES = dict.fromkeys(("HOME_DAMAGED", "HOME_NOT_FOUND", "HOME_UNREACHABLE"), _HOME_SENTENCE)
+_HIDDEN_SENTENCES = dict.fromkeys(("HOME_DAMAGED", "HOME_NOT_FOUND", "HOME_UNREACHABLE"), _HOME_SENTENCE) | {
+    "HOME_BUSY": "Another process refreshes or maintains the service's home: try again when it is done.",
+    "LEASE_LOST": "Another process took the work over: nothing more was written here, try again when it is done.",
+}
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:

@@ -157,7 +157,11 @@ class Home:
         It does from its first manifest on, which Lance writes last: a folder without one is what a process left behind
         that ended in between, and is made into the table by whoever creates it next.
         """
-        return any(name.endswith(".manifest") for name in self.files.names(f"{self._name(address)}/_versions"))
+        return self.versions(address) > 0
+
+    def versions(self, address: str) -> int:
+        """Count the versions of a table by the names of their manifests, of which none is opened."""
+        return sum(name.endswith(".manifest") for name in self.files.names(f"{self._name(address)}/_versions"))
 
     def discard(self, address: str) -> None:
         """Delete a table that nothing refers to, as far as possible."""

@@ -164,13 +164,23 @@ class Registry:
         return self._gone(self._retired.marks())
 
     def _gone(self, marks: Marks) -> Marks:
-        """Leave out marks on what is published nevertheless: a rollback to it came at the same moment."""
-        history = self.publishes() if marks else []
-        if not history or ("snapshot", history[-1].snapshot_id) not in marks:
+        """Leave out marks that do not count, because a rollback came at the same moment.
+
+        Such are that on the published snapshot; and that on a space of which a snapshot is not retired: the published
+        one, or one that was built on it since. A space is retired since its last snapshot is.
+        """
+        if not marks:
             return marks
-        served = self._known_snapshots.find(history[-1].snapshot_id, _snapshots)
-        kept = {("snapshot", history[-1].snapshot_id), ("space", served.space_id if served is not None else "")}
-        return {thing: since for thing, since in marks.items() if thing not in kept}
+        history = self.publishes()
+        published = ("snapshot", history[-1].snapshot_id) if history else None
+        found = {thing: since for thing, since in marks.items() if thing != published}
+        for record in self._known_snapshots.get(_snapshots).values():
+            space, snapshot = ("space", record.space_id), ("snapshot", record.snapshot_id)
+            if space in found and snapshot in found:
+                found[space] = max(found[space], found[snapshot])
+            else:
+                found.pop(space, None)
+        return found
 
     def _is_gone(self, kind: Kind, one: str) -> bool:
         marks = self._retired.known()

@@ -2,7 +2,8 @@
 
 Retiring has two phases. First a mark, a row of ``registry/retired.lance``: from then on lists and rollbacks leave the
 thing out. After a while, `Retention.grace_s`, in which whoever still reads it is done, a later run deletes its files.
-A mark on what is published nevertheless, by a rollback at the same moment, does not count.
+A mark on what is published nevertheless, by a rollback at the same moment, does not count, nor does one on a space of
+which a snapshot is not retired.
 """
 
 from __future__ import annotations

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.errors import InvalidIdError, InvalidVectorError, SpaceExistsError
-from index.layout import Home
+from index.layout import SPACE_FOLDERS, Home
 from index.registry import Registry, new_space
 from index.schemas import (
     MOVED,
@@ -29,7 +30,7 @@ from index.schemas import (
     users_table,
 )
 from index.tables import ROW_VERSION, Table
-from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier
+from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier, utc_now
 from index.validation import (
     check_id,
     check_listens,
@@ -39,6 +40,7 @@ from index.validation import (
     check_vectors,
 )
 
+_CREATION_TIME = "%Y%m%dT%H%M%S"
 _NOT_STALER = "source.fresh_version >= target.fresh_version"
 
 
@@ -117,23 +119,34 @@ class SpaceTables:
             space.space_id, space.dim, space.metric, space.created_at, len(tracks), len(users), space.source
         )
         self._registry.refuse_space(space.space_id)
-        # Tables of this call alone: another process may create the space at this moment, or was cut short doing so.
-        creation = secrets.token_hex(8)
+        # Tables of this call alone: another process may create the space at this moment, or was cut short doing so. The
+        # time tells the upkeep how long they have been lying there.
+        creation = f"{utc_now():{_CREATION_TIME}}-{secrets.token_hex(8)}"
         home, space_id = self._home, space.space_id
         written = {
             home.served(space_id, creation): ("served", collaborative_table(space_id, tracks, track_array, counted)),
             home.fresh(space_id, creation): ("fresh", served_schema(space.dim).empty_table()),
             home.users(space_id, creation): ("users", users_table(users, user_array)),
         }
-        for address, (kind, rows) in written.items():
-            Table.create(address, f"{kind}/{space_id}", rows.schema.names[0], rows)
+        try:
+            for address, (kind, rows) in written.items():
+                Table.create(address, f"{kind}/{space_id}", rows.schema.names[0], rows)
+        except BaseException:
+            self._discard(written)
+            raise
         try:
             self._registry.add_space(done, creation)
         except SpaceExistsError:
-            for address in written:
-                home.discard(address)
+            self._discard(written)
             raise
+        # Where anything else went wrong the row may stand all the same: the upkeep looks a day later, and knows.
         return done
+
+    def _discard(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            with self._lock:
+                self._opened.pop(address, None)
+            self._home.discard(address)
 
     def replace_served(self, space_id: str, rows: Sequence[ServedVector], as_of: int) -> int:
         """Merge re-projected rows; see `Store.replace_served`."""
@@ -214,10 +227,23 @@ class SpaceTables:
     def discard(self, space_id: str) -> None:
         """Delete the tables of a space, as far as possible; doing it again does the rest."""
         creation = self._registry.creation(space_id)
-        for address in self._home.of_space(space_id, creation):
-            with self._lock:
-                self._opened.pop(address, None)
-            self._home.discard(address)
+        self._discard(self._home.of_space(space_id, creation))
+
+    def unrecorded(self) -> list[tuple[str, str]]:
+        """List what tables of spaces are called by (id, creation) that the registry does not know.
+
+        Somebody is importing them at this moment, or was cut off doing so: `creation_time` says since when.
+        """
+        names = {name.removesuffix(".lance") for kind in SPACE_FOLDERS for name in self._home.files.names(kind)}
+        spaces = [space.space_id for space in self._registry.spaces(retired=True)]
+        lying = names - {f"{space_id}.{self._registry.creation(space_id)}" for space_id in spaces}
+        return sorted(
+            (space_id, creation) for space_id, _, creation in (name.rpartition(".") for name in lying) if space_id
+        )
+
+    def discard_unrecorded(self, space_id: str, creation: str) -> None:
+        """Delete tables that `unrecorded` gave, as far as possible."""
+        self._discard(self._home.of_space(space_id, creation))
 
     def _folded(self, space_id: str) -> int:
         """Give the version of the fresh table up to which its rows stand in a snapshot."""
@@ -260,6 +286,18 @@ class SpaceTables:
                 (self.fresh(snapshot.space_id), snapshot.fresh_version),
             )
         )
+
+    def news_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether rows are of something that a snapshot does not know; see `Store.news_since`."""
+        served = self.served(snapshot.space_id)
+        if served.read(columns=["track_id"], since=snapshot.served_version).num_rows:
+            return True
+        columns = ["track_id", "basis"]
+        rows = self.fresh(snapshot.space_id).read(columns=columns, since=snapshot.fresh_version)
+        known = served.read(columns=columns, keys=rows["track_id"].to_pylist(), version=snapshot.served_version)
+        at = pc.index_in(rows["track_id"], value_set=known["track_id"].combine_chunks())
+        same = pc.equal(rows["basis"], known["basis"].take(at))
+        return bool(pc.any(pc.invert(pc.fill_null(same, False))).as_py())
 
     def _fold(self, served: Table, rows: pa.Table, schema: pa.Schema) -> None:
         versions = rows[ROW_VERSION].cast(pa.int64())
@@ -311,6 +349,11 @@ class SpaceTables:
         """Find user vectors; see `Store.user_vectors`."""
         rows = self.users(space_id).read(keys=user_ids)
         return list(rows["user_id"].to_pylist()), column_vectors(rows["vector"])
+
+
+def creation_time(creation: str) -> datetime:
+    """Read from its creation when tables of a space were made; raises ValueError where it is not one of ours."""
+    return datetime.strptime(creation.partition("-")[0], _CREATION_TIME).replace(tzinfo=UTC)
 
 
 def _checked(

@@ -420,6 +420,14 @@ class Store:
         """Tell whether a snapshot of the space that is built now would hold other rows than this one."""
         return self._spaces.changed_since(snapshot)
 
+    def news_since(self, snapshot: SnapshotRecord) -> bool:
+        """Tell whether a space holds tracks, or inputs of tracks, that a snapshot of it does not know.
+
+        Beside `changed_since` it passes over what was only projected anew, as a rollback to an older snapshot does with
+        the tracks that are newer.
+        """
+        return self._spaces.news_since(snapshot)
+
     def with_feedback_counts(self, tracks: pa.Table) -> pa.Table:
         """Extend the column ``basis`` of a table of tracks by their numbers of events: what a row should have."""
         return self._feedback.with_events(tracks)

@@ -388,8 +388,14 @@ class Table:
             done = _opened(self.address).cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
         return int(done.old_versions), int(done.bytes_removed)
 
-    def figures(self) -> TableFigures:
-        """Count what the table's latest version consists of, and its versions."""
+    def figures(self, versions: int) -> TableFigures:
+        """Count what the table's latest version consists of.
+
+        Parameters
+        ----------
+        versions : int
+            How many there are, see `Home.versions`: Lance would read each one's manifest to say it.
+        """
         handle = self.latest()
         with self._reading():
             fragments = [fragment.metadata for fragment in handle.get_fragments()]
@@ -400,7 +406,7 @@ class Table:
                 bytes=sum(file.file_size_bytes or 0 for one in fragments for file in one.files),
                 fragments=len(fragments),
                 small_fragments=sum(one.physical_rows < _FRAGMENT_ROWS for one in fragments),
-                versions=len(handle.versions()),
+                versions=versions,
             )
 
 

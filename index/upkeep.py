@@ -6,7 +6,7 @@ For the holder of the home's lease. Every step may be cut off anywhere: what it 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,8 +15,9 @@ from index.history import served_until
 from index.layout import SPACE_FOLDERS
 from index.retention import Retention, RetentionPlan, plan_retention
 from index.snapshots import snapshot_time
+from index.spaces import creation_time
 from index.store import Store
-from index.tables import TableFigures
+from index.tables import Table, TableFigures
 from index.types import SnapshotRecord, utc_now
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ MAX_SMALL_FRAGMENTS = 128
 MAX_VERSIONS = 10_000
 # Rows that every read passes over; compaction rewrites a fragment at half.
 MAX_DELETED_SHARE = 0.5
-# Longer than anybody builds an index, so that an unrecorded one was left by a process that ended.
+# Longer than anybody builds an index or imports a space, so that an unrecorded one was left by a process that ended.
 _CUT_OFF = timedelta(days=1)
 
 
@@ -39,11 +40,10 @@ class Tidied:
 
     Attributes
     ----------
-    before, after : TableFigures
+    after : TableFigures
     versions_removed, bytes_removed : int
     """
 
-    before: TableFigures
     after: TableFigures
     versions_removed: int
     bytes_removed: int
@@ -95,8 +95,13 @@ class Upkeep:
         Returns
         -------
         (snapshot_ids, space_ids) : tuple of list of str
-            Retired ones; and snapshots whose building was cut off before they were recorded.
+            Retired ones; and snapshots whose building, and spaces whose import, was cut off before they were recorded,
+            the latter as ``SPACE.CREATION``: the space itself may have been imported since.
         """
+        snapshots, spaces = self._left()
+        return snapshots, spaces + [f"{space_id}.{creation}" for space_id, creation in self._cut_off_imports()]
+
+    def _left(self) -> tuple[list[str], list[str]]:
         snapshots, spaces = self._read_by_nobody()
         files, registry = self._store.layout.files, self._registry
         tables = {name.removesuffix(".lance") for kind in SPACE_FOLDERS for name in files.names(kind)}
@@ -105,7 +110,7 @@ class Upkeep:
         cut_off = lying - {one.snapshot_id for one in registry.snapshots(retired=True)}
         return (
             [one.snapshot_id for one in snapshots if one.snapshot_id in lying]
-            + sorted(one for one in cut_off if self._is_older(one, _CUT_OFF)),
+            + sorted(one for one in cut_off if self._is_cut_off(one, snapshot_time)),
             sorted(one for one in spaces if f"{one}.{registry.creation(one)}" in tables or one in models),
         )
 
@@ -114,16 +119,20 @@ class Upkeep:
         tables = self._store.space_tables
         return {space.space_id: tables.served(space.space_id).tags() for space in self._registry.spaces()}
 
-    def _is_older(self, snapshot_id: str, age: timedelta) -> bool:
+    def _cut_off_imports(self) -> list[tuple[str, str]]:
+        lying = self._store.space_tables.unrecorded()
+        return [(space_id, creation) for space_id, creation in lying if self._is_cut_off(creation, creation_time)]
+
+    def _is_cut_off(self, name: str, begun: Callable[[str], datetime]) -> bool:
         try:
-            return snapshot_time(snapshot_id) < self._now - age
+            return begun(name) < self._now - _CUT_OFF
         except ValueError:
             return False  # whatever it is, it is none of ours
 
     def discard(self) -> tuple[list[str], list[str]]:
         """Delete the files of `leftovers`, and say of which snapshots and spaces."""
         self._store.layout.require_writable()
-        snapshots, spaces = self.leftovers()
+        (snapshots, spaces), imports = self._left(), self._cut_off_imports()
         tags, tables, files = self._tags(), self._store.space_tables, self._store.layout.files
         for snapshot_id in snapshots:
             files.remove(f"indexes/{snapshot_id}")
@@ -133,7 +142,9 @@ class Upkeep:
         for space_id in spaces:
             files.remove(f"models/{space_id}")
             tables.discard(space_id)
-        return snapshots, spaces
+        for space_id, creation in imports:
+            tables.discard_unrecorded(space_id, creation)
+        return snapshots, spaces + [f"{space_id}.{creation}" for space_id, creation in imports]
 
     def drop_folded(self) -> int:
         """Delete fresh rows that every snapshot contains which anybody may still read, and count them."""
@@ -153,7 +164,10 @@ class Upkeep:
     def figures(self) -> Iterator[TableFigures]:
         """Count what each table of the home consists of."""
         for table in self._store.tables():
-            yield table.figures()
+            yield self._figures(table)
+
+    def _figures(self, table: Table) -> TableFigures:
+        return table.figures(self._store.layout.versions(table.address))
 
     def tidy(self) -> Iterator[Tidied]:
         """Compact each table, bring its indexes up to date, and delete its versions that are older than the grace.
@@ -162,7 +176,6 @@ class Upkeep:
         """
         self._store.layout.require_writable()
         for table in self._store.tables():
-            before = table.figures()
             try:
                 table.compact()
                 removed = table.clean_up(self._retention.grace)
@@ -170,7 +183,7 @@ class Upkeep:
                 # Another process writes it, or its disk is full: the figures say what is left to do.
                 _log.exception("table %s could not be tidied", table.name)
                 removed = (0, 0)
-            yield Tidied(before, table.figures(), *removed)
+            yield Tidied(self._figures(table), *removed)
 
 
 def alerts(tables: Iterable[TableFigures]) -> list[str]:

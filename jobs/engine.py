@@ -33,7 +33,7 @@ from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projector, Projectors
 from jobs.query import Answer, Neighbors, Query, why_unplaced
-from jobs.refresh import ProjectTracks, RefreshReport, refresh_space
+from jobs.refresh import ProjectTracks, RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
@@ -387,6 +387,8 @@ class Engine:
         *,
         space_id: str = "",
         everything: bool = False,
+        again: bool = False,
+        after: int | None = None,
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
         project: Callable[[Projector], ProjectTracks] | None = None,
@@ -394,7 +396,7 @@ class Engine:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
         Touched is what has another record, feedback, model or artists' catalogue than its vector was made from. Where
-        nothing is, and the newest snapshot is served, nothing is written.
+        nothing is, and the newest snapshot is served, or somebody went back from it, nothing is written.
 
         Parameters
         ----------
@@ -404,6 +406,11 @@ class Engine:
             Empty for the published space, or the one imported last where none is published.
         everything : bool
             Project untouched tracks, too.
+        again : bool
+            Publish the newest snapshot also where somebody went back from it and nothing has changed since.
+        after : int, optional
+            The sequence of the publish log that must be, and stay, its last one (`index.Store.publish_sequence`), for a
+            caller who has decided something by what was served; None: the last one when the refresh begins.
         on_progress : callable
         should_stop : callable returning bool
             Asked before each batch and before the publish.
@@ -423,17 +430,21 @@ class Engine:
         index.LeaseLostError
             Another process has taken over, because this one stood still for too long; nothing was switched.
         index.PublishedMeanwhileError
-            Somebody published or rolled back while it ran; what was projected is staged, so that running it again
-            is cheap.
+            Somebody published or rolled back since `after`, or while it ran; what was projected is staged, so that
+            running it again is cheap.
         """
-        space = self._to_refresh(space_id)
+        self._to_refresh(space_id)  # an unknown one is refused before anything is waited for
         with self._refreshing, self.store.lease("refresh") as lease:
+            log = read_log(self.store, after)
+            space = self.find_space(space_id or (self.store.snapshot(log[-1].snapshot_id).space_id if log else ""))
             done = refresh_space(
                 self,
                 space.space_id,
                 artist_ids,
                 lease,
+                log,
                 everything=everything,
+                again=again,
                 on_progress=on_progress,
                 should_stop=should_stop,
                 project=project,

@@ -30,7 +30,7 @@ class MaintenanceReport:
     retired_snapshots, retired_spaces : list of str
         Ids that are left out of lists and rollbacks from this run on; their files follow in a later run.
     deleted_snapshots, deleted_spaces : list of str
-        Ids, retired earlier, whose files this run deleted.
+        Ids, retired earlier, whose files this run deleted; ``SPACE.CREATION`` of an import that was cut off.
     fresh_rows_dropped : int
         Fresh rows that every snapshot contains; not counted by a dry run.
     versions_removed, bytes_removed : int

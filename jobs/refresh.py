@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from index import Lease, ServedVector, SnapshotRecord, Store, Tier, build_snapshot
+from index import (
+    Lease,
+    PublishedMeanwhileError,
+    PublishKind,
+    PublishRecord,
+    ServedVector,
+    SnapshotRecord,
+    Store,
+    Tier,
+    build_snapshot,
+)
 from jobs.errors import NothingToServeError
 from jobs.maintain import MaintenanceReport
 from jobs.progress import OnProgress, Progress
@@ -54,7 +64,11 @@ class RefreshReport:
     cold, unheard : int
         Cold tracks that were looked at; those that still wait for their audio.
     published : bool
-        Whether something was switched to. False: nothing has changed since the served snapshot was built.
+        Whether something was switched to. False: nothing has changed since the newest snapshot was built, which is
+        the served one, or `held_back`.
+    held_back : str
+        Id of the newest snapshot where somebody went back from it and nothing has changed since: the rollback stands.
+        Else empty.
     stage_s : dict of str to float
         Seconds of each stage: plan, project, stage, index, publish.
     maintenance : MaintenanceReport or None
@@ -74,6 +88,7 @@ class RefreshReport:
     cold: int = 0
     unheard: int = 0
     published: bool = True
+    held_back: str = ""
     stage_s: dict[str, float] = field(default_factory=dict)
     maintenance: MaintenanceReport | None = None
 
@@ -107,13 +122,42 @@ class _Stages:
             self._inner = before + took
 
 
+def read_log(store: Store, after: int | None) -> Sequence[PublishRecord]:
+    """Read the publish log once: what is served, and what a publish must follow, come from its one last row.
+
+    Parameters
+    ----------
+    store : Store
+    after : int, optional
+        The sequence that the caller saw (`index.Store.publish_sequence`); None: whatever it is now.
+
+    Raises
+    ------
+    index.PublishedMeanwhileError
+        Somebody published or rolled back since.
+    """
+    log = store.publishes()
+    if after is not None and (log[-1].sequence if log else 0) != after:
+        raise _moved_on()
+    return log
+
+
+def _moved_on() -> PublishedMeanwhileError:
+    return PublishedMeanwhileError(
+        "another snapshot was published or rolled back to meanwhile, and is served on: "
+        "start again if this is still wanted, what is done stays done"
+    )
+
+
 def refresh_space(
     engine: Engine,
     space_id: str,
     artist_ids: Sequence[str] | None,
     lease: Lease,
+    log: Sequence[PublishRecord],
     *,
     everything: bool,
+    again: bool,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
     project: Callable[[Projector], ProjectTracks] | None = None,
@@ -128,12 +172,17 @@ def refresh_space(
         See `plan_refresh`.
     lease : Lease
         That nobody else refreshes this home; checked before each write.
+    log : sequence of PublishRecord
+        What `read_log` gave, and `space_id` was chosen by.
+    again : bool
+        Whether a snapshot is published that somebody went back from.
     on_progress, should_stop : callable
     project : callable, optional
         Gives what projects tracks with a projector; None: this thread does.
     """
     store, stages = engine.store, _Stages()
-    served, sequence = store.published(), store.publish_sequence()
+    sequence = log[-1].sequence if log else 0
+    served = store.snapshot(log[-1].snapshot_id) if log else None
     with stages.time("plan"):
         on_progress(Progress("plan", 0, 0))
         plan = plan_refresh(
@@ -150,9 +199,16 @@ def refresh_space(
     with stages.time("project"):
         projector, projected = _project(engine, plan, lease, project, stages, on_progress, should_stop)
     with stages.time("index"):
-        snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
+        held_back = _held_back(store, space_id, log) if not (again or everything) else ""
+        if held_back and served is not None:
+            snapshot = served
+        else:
+            snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
     published = served is None or served.snapshot_id != snapshot.snapshot_id
-    if published:
+    if not published:
+        if store.publish_sequence() != sequence:  # else the report would name what is not served
+            raise _moved_on()
+    else:
         if should_stop():
             raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
         with stages.time("publish"):
@@ -176,8 +232,23 @@ def refresh_space(
         cold=plan.cold,
         unheard=plan.unheard,
         published=published,
+        held_back=held_back,
         stage_s=stages.seconds,
     )
+
+
+def _held_back(store: Store, space_id: str, log: Sequence[PublishRecord]) -> str:
+    """Give the id of a space's newest snapshot where somebody went back from it, within the space, and nothing is new.
+
+    One that was built since, because something was, has never been served and is none of these.
+    """
+    built = store.snapshots(space_id)
+    if not log or log[-1].kind is not PublishKind.ROLLBACK or not built:
+        return ""
+    served, newest = log[-1].snapshot_id, built[-1].snapshot_id
+    within = any(one.snapshot_id == served for one in built[:-1])
+    went_back = within and any(record.snapshot_id == newest for record in log)
+    return newest if went_back and not store.news_since(built[-1]) else ""
 
 
 def _project(

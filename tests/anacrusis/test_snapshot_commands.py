@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import CommandLine
+from made_catalogue import warm_factors
 
 from anacrusis.settings import RetentionSettings, SettingsError, load_settings
 from index import InvalidInputError, Retention, Store, StoreError
@@ -49,12 +53,59 @@ def test_from_diff_to_rollback_to_upkeep(anacrusis: CommandLine, home: Path, sna
     assert all(word in anacrusis.out for word in ("served/", "fragments", "3 are kept"))
 
 
+def test_a_rollback_outlives_the_next_refresh(anacrusis: CommandLine, home: Path, snapshots: list[str]) -> None:
+    _, before, last = snapshots
+    assert anacrusis("--home", home, "space", "rollback") == 0
+    assert anacrusis("--home", home, "refresh") == 0
+    assert before in anacrusis.out
+    assert f"went back from the newest snapshot, {last}" in anacrusis.out
+    space_id = anacrusis.json("--home", home, "refresh")["space_id"]
+    assert anacrusis.json("--home", home, "space", "publish", space_id)["snapshot_id"] == last
+
+
+def test_a_rollback_leads_away_from_a_space_that_is_damaged(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
+    before = anacrusis.json("--home", home, "space", "list")["snapshots"][-1]["snapshot_id"]
+    factors = warm_factors()
+    brought = tmp_path / "als-2.parquet"
+    pq.write_table(pa.table({"track_id": factors.ids.tolist(), "vector": factors.vectors.tolist()}), brought)
+    assert anacrusis("--home", home, "space", "import", "als-2", brought) == 0
+    assert anacrusis("--home", home, "space", "publish", "als-2") == 0
+    served = anacrusis.json("--home", home, "space", "list")["snapshots"][-1]["snapshot_id"]
+    (table,) = (home / "served").glob("als-2.*")
+    for lost in (table, home / "indexes" / served):
+        shutil.rmtree(lost)
+    assert anacrusis("--home", home, "neighbors", "--track", "ada-0") == 1
+    assert "HOME_DAMAGED" in anacrusis.err
+    assert "Traceback" not in anacrusis.err
+    assert anacrusis("--home", home, "space", "rollback") == 0
+    assert before in anacrusis.err
+    assert anacrusis("--home", home, "neighbors", "--track", "ada-0") == 0
+
+
+def test_a_rollback_while_a_publish_compares_stands(
+    anacrusis: CommandLine, home: Path, snapshots: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_back(*_: object, **__: object) -> None:
+        with Store.open(home) as store:
+            store.rollback()
+
+    space_id = anacrusis.json("--home", home, "space", "list")["spaces"][0]["space_id"]
+    monkeypatch.setattr("jobs.space_comparison.require_likeness", go_back)
+    assert anacrusis("--home", home, "space", "publish", space_id) == 1
+    assert "PUBLISHED_MEANWHILE" in anacrusis.err
+    assert [one["published"] for one in anacrusis.json("--home", home, "space", "list")["snapshots"]][-2:] == [
+        True,
+        False,
+    ]
+
+
 def test_who_is_at_work_is_named(anacrusis: CommandLine, home: Path) -> None:
     with Store.open(home) as store, store.lease("refresh") as lease:
         for command in (["maintain"], ["refresh"]):
-            assert anacrusis("--home", home, *command) == 2
+            assert anacrusis("--home", home, *command) == 1
             assert "HOME_BUSY" in anacrusis.err
             assert lease.holder in anacrusis.err
+            assert "Traceback" not in anacrusis.err
 
 
 def test_the_setting_is_the_default(

@@ -6,7 +6,7 @@ import ast
 import inspect
 import logging
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -202,6 +202,20 @@ def test_a_damaged_home_is_logged_and_its_files_stay_unnamed(caplog: pytest.LogC
     status = to_status(index.errors.DamagedHomeError("The table at /srv/home/tracks.lance is gone."), "request-7")
     assert "/srv" not in status.message
     assert "/srv/home/tracks.lance" in caplog.text
+
+
+def test_who_is_at_work_stays_unnamed(caplog: pytest.LogCaptureFixture) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=30)
+    busy = index.errors.LeaseHeldError("refresh", "srv-7.internal:4711", until)
+    lost = index.errors.LeaseLostError("lease 'refresh' was taken over by 'srv-7.internal:4711' after 'srv-8:1' stood")
+    for error in (busy, lost):
+        caplog.clear()
+        status = to_status(error, "request-7")
+        assert not re.search("srv|4711", str(status))
+        assert "try again when it is done" in status.message
+        assert "srv-7.internal:4711" in caplog.text
+    (retry,) = details(to_status(busy), RETRY)
+    assert 20 < retry.retry_delay.ToNanoseconds() / 1e9 <= 30  # type: ignore[attr-defined]
 
 
 def test_the_served_space_is_named_for_programs_too() -> None:

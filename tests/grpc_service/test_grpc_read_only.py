@@ -174,7 +174,16 @@ def test_nothing_in_a_store_writes_to_a_home_that_is_read_only(home: Path) -> No
 
 
 def test_whatever_a_store_offers_refuses_to_write_or_is_known_to_read() -> None:
-    reading = {"bases", "changed_since", "close", "collaborative_rows", "content", "feedback", "feedback_counts"}
+    reading = {
+        "bases",
+        "changed_since",
+        "news_since",
+        "close",
+        "collaborative_rows",
+        "content",
+        "feedback",
+        "feedback_counts",
+    }
     reading |= {"feedback_version", "fresh_rows", "fresh_since", "fresh_version", "heard_ids", "home", "layout"}
     reading |= {"newest_rows", "open", "publish_sequence", "published", "publishes", "rollback_target", "served_rows"}
     reading |= {"served_vectors", "snapshot", "snapshots", "space", "space_tables", "spaces", "stale_ids", "standings"}

@@ -34,6 +34,7 @@ from index import (
     build_snapshot,
 )
 from index.retention import plan_retention
+from index.tables import Table
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 AT_ONCE = Retention(snapshots=1, days=0.0, grace_s=0.0)
@@ -249,6 +250,66 @@ def test_what_a_build_left_that_was_cut_off_is_deleted_a_day_later(store, space,
     assert store.space_tables.served("als").tags() == {served.snapshot_id}
 
 
+def folders(store: Store) -> dict[str, list[str]]:
+    return {kind: sorted(path.name for path in (store.home / kind).iterdir()) for kind in ("served", "fresh", "users")}
+
+
+@pytest.mark.parametrize("cut_off", ["Table.create", "Registry.add_space"])
+def test_what_an_import_left_that_was_cut_off_is_deleted_a_day_later(store, space, vectors, monkeypatch, cut_off):
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = folders(store)
+    ids = [f"t{i:02d}" for i in range(30)]
+    with monkeypatch.context() as patch:
+        if cut_off == "Table.create":  # the process ended before it could tidy up
+            tables = iter([Table.create, die])
+            patch.setattr("index.spaces.Table.create", lambda *arguments: next(tables)(*arguments))
+            patch.setattr("index.spaces.SpaceTables._discard", lambda *_: None)
+        else:
+            patch.setattr("index.registry.Registry.add_space", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.create_space(SpaceRecord("next", 8, Metric.INNER_PRODUCT), ids, vectors)
+    assert folders(store) != before
+    assert Upkeep(store, AT_ONCE).leftovers() == ([], [])  # somebody may be at it
+    store.create_space(SpaceRecord("next", 8, Metric.INNER_PRODUCT), ids, vectors)  # again, to its end
+    later = Upkeep(store, AT_ONCE, datetime.now(UTC) + timedelta(days=1, minutes=1))
+    (left,) = later.leftovers()[1]
+    assert left.startswith("next.")
+    assert later.discard() == ([], [left])
+    assert later.leftovers() == ([], [])
+    assert {kind: len(names) for kind, names in folders(store).items()} == {"served": 2, "fresh": 2, "users": 2}
+    store.publish(build_snapshot(store, "next").snapshot_id)
+    assert answers(store)[1] == ids
+
+
+def test_an_import_that_fails_leaves_nothing_behind(store, space, vectors, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    before = folders(store)
+    tables = iter([Table.create, fail])
+    monkeypatch.setattr("index.spaces.Table.create", lambda *arguments: next(tables)(*arguments))
+    with pytest.raises(OSError, match="no space left"):
+        store.create_space(SpaceRecord("next", 8), [f"t{i:02d}" for i in range(30)], vectors)
+    assert folders(store) == before
+
+
+def test_the_upkeep_opens_no_old_version(store, space, monkeypatch):
+    for number in range(3):
+        ingest(store, f"new-{number}")
+    expected = {one.name: one.versions for one in Upkeep(store, Retention()).figures()}
+    tables = {table.name: table for table in store.tables()}
+    assert expected == {name: len(table.latest().versions()) for name, table in tables.items()}
+
+    def refuse(self: object) -> None:
+        raise AssertionError("it would read a manifest for each version")
+
+    monkeypatch.setattr(lance.LanceDataset, "versions", refuse)
+    assert {one.name: one.versions for one in Upkeep(store, Retention()).figures()} == expected
+    assert {one.after.name for one in Upkeep(store, Retention()).tidy()} == set(expected)
+
+
 def test_a_rollback_at_the_moment_of_the_mark_is_served(store, space):
     old, _ = publish_some(store, 2)
     upkeep = Upkeep(store, AT_ONCE)
@@ -262,6 +323,43 @@ def test_a_rollback_at_the_moment_of_the_mark_is_served(store, space):
     assert store.published() == old
     assert old in store.snapshots()
     assert answers(store) == (old.snapshot_id, sorted([*(f"t{i:02d}" for i in range(30)), "new-0", "new-1"]))
+
+
+def test_a_space_that_was_gone_back_to_at_the_moment_of_its_mark_is_served_on(store, space, vectors):
+    """Snapshots made on it since carry no mark, and neither does the space while one of them is listed."""
+    ids, hour = [f"t{i:02d}" for i in range(30)], Retention(snapshots=1, days=0.0)
+    (first,) = publish_some(store, 1)
+    store.create_space(SpaceRecord("other", 8, Metric.INNER_PRODUCT), ids, vectors)
+    other = build_snapshot(store, "other")
+    store.publish(other.snapshot_id)
+    now = datetime.now(UTC)
+    upkeep = Upkeep(store, hour, now + timedelta(days=20))
+    plan = upkeep.plan()
+    assert [one.space_id for one in plan.retired_spaces] == ["als"]
+    with Store.open(store.home) as elsewhere:
+        elsewhere.rollback()
+    upkeep.retire(plan)
+
+    ingest(store, "later")
+    second = build_snapshot(store, "als")
+    store.publish(second.snapshot_id)  # as a refresh does
+    found = answers(store)
+    assert (found[0], "later" in found[1]) == (second.snapshot_id, True)
+    assert [one.space_id for one in store.spaces()] == ["als", "other"]
+    # Another space is served: this one is listed still, can be gone back to, and keeps its tables.
+    store.publish(other.snapshot_id)
+    late = Upkeep(store, hour, now + timedelta(days=20, hours=2))
+    assert late.leftovers() == ([first.snapshot_id], [])
+    late.discard()
+    assert store.rollback().snapshot_id == second.snapshot_id
+    assert answers(store) == found
+    # Once the last one is retired it goes, an hour after that, not after the mark of old.
+    store.publish(other.snapshot_id)
+    last = Upkeep(store, hour, now + timedelta(days=20, hours=4))
+    last.retire(last.plan())
+    assert [one.space_id for one in store.spaces()] == ["other"]
+    assert last.leftovers() == ([], [])
+    assert Upkeep(store, hour, now + timedelta(days=20, hours=6)).discard() == ([second.snapshot_id], ["als"])
 
 
 def test_fresh_rows_stay_that_a_readable_snapshot_lacks(store, space):

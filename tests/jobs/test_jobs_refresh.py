@@ -193,7 +193,72 @@ def test_a_rollback_during_a_refresh_stands(made: Engine) -> None:
         made.refresh(on_progress=meanwhile)
     assert made.serving()[1] == rolled_back
     again = made.refresh()
-    assert (again.projected, again.published) == (0, True)  # what was projected is staged, the snapshot is built
+    # What was projected is staged, and the snapshot is built, which nobody has gone back from: it was never served.
+    assert (again.projected, again.published) == (0, True)
+    rollback_snapshot(made)
+    assert made.refresh().held_back == again.snapshot_id
+
+
+def test_a_rollback_within_a_space_stands_until_something_changes(made: Engine) -> None:
+    good = made.refresh().snapshot_id
+    hear(made, record("warm-ada-3", "ada"))
+    train(made)
+    bad = made.refresh().snapshot_id
+    assert rollback_snapshot(made).snapshot_id == good
+    for _ in range(2):  # night after night
+        done = made.refresh()
+        assert (done.published, done.projected) == (False, 0)
+        assert (done.snapshot_id, done.held_back) == (good, bad)
+        assert made.refresh(space_id=SPACE_ID).held_back == bad
+        assert made.serving()[1] == good
+    assert made.refresh(again=True).snapshot_id == made.serving()[1] == bad
+    rollback_snapshot(made)
+    hear(made, record("late", "ada"))
+    news = made.refresh()
+    assert (news.published, news.held_back) == (True, "")
+    assert made.serving()[1] == news.snapshot_id not in (good, bad)
+
+
+def test_what_a_rollback_projects_is_no_news(made: Engine) -> None:
+    good = made.serving()[1]
+    hear(made, record("late", "ada"))  # stored, as by a backfill: the refresh projects it
+    train(made)
+    bad = made.refresh().snapshot_id
+    rollback_snapshot(made)
+    assert "late" in made.store.fresh_rows(SPACE_ID).track_ids  # into what is served now
+    assert made.refresh().held_back == bad
+    assert made.serving()[1] == good
+
+
+def test_a_rollback_to_another_space_early_in_a_refresh_stands(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The space to refresh, and what the publish must follow, come from one row of the log."""
+    first = made.serving()
+    import_training(made, "space-2", "second")
+    made.refresh(space_id="space-2")
+    after = made.store.publish_sequence()
+    lease = made.store.lease
+
+    def go_back_first(name: str) -> object:
+        rollback_snapshot(made)
+        return lease(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "lease", go_back_first)
+        done = made.refresh()
+    assert made.serving() == (done.space_id, done.snapshot_id) == first
+    # Whoever had decided by what was served before is refused, before anything is projected.
+    with pytest.raises(PublishedMeanwhileError):
+        made.refresh(space_id="space-2", after=after)
+    assert made.serving() == first
+
+
+def test_a_refresh_without_news_does_not_report_what_was_rolled_back_meanwhile(made: Engine) -> None:
+    def meanwhile(step: object) -> None:
+        if getattr(step, "stage", "") == "plan":
+            rollback_snapshot(made)
+
+    with pytest.raises(PublishedMeanwhileError, match="rolled back"):
+        made.refresh(on_progress=meanwhile)
 
 
 def test_a_refresh_that_was_stopped_goes_on_where_it_ended(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
