@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from made_catalogue import SPACE_ID, release, warm_factors
 
-from index import LeaseHeldError, LeaseLostError, Retention, StoreError, Tier, UnknownSnapshotError
+from index import LeaseHeldError, LeaseLostError, Retention, StoreError, Tier, UnknownSnapshotError, Upkeep
 from jobs import Engine, IngestState, Query
 from jobs.factors import Factors
 from jobs.maintain import maintain
@@ -40,6 +41,24 @@ def test_a_refresh_maintains_the_home(home) -> None:
         assert {f"new-{number}" for number in range(3)} <= found(engine)
     with Engine.open(home) as again:
         assert {f"new-{number}" for number in range(3)} <= found(again)
+
+
+def test_a_refresh_behind_a_rollback_at_the_moment_of_the_mark_is_served_and_opens(home) -> None:
+    with Engine.open(home) as engine:
+        retrain(engine, "second")
+        later = datetime.now(UTC) + timedelta(days=20)
+        upkeep = Upkeep(engine.store, Retention(snapshots=1, days=0.0), later)
+        plan = upkeep.plan()
+        rollback_snapshot(engine)  # it takes no lease, and saw no mark
+        upkeep.retire(plan)
+        assert SPACE_ID in [one.space_id for one in plan.retired_spaces]
+        engine.ingest([release("new")])
+        done = engine.refresh()
+        assert (done.space_id, done.published) == (SPACE_ID, True)
+        assert "new" in found(engine)
+    with Engine.open(home) as again:
+        assert again.serving() == (SPACE_ID, done.snapshot_id)
+        assert "new" in found(again)
 
 
 def test_by_default_there_is_a_way_back_from_every_refresh(engine) -> None:
