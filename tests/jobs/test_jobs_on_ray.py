@@ -78,7 +78,7 @@ def left_behind(place: Path) -> list[str]:
 
 def test_backfill_does_what_ingest_does_and_leaves_nothing_behind(place: Path) -> None:
     manifest = write_manifest(place / "music")
-    ended = anacrusis(place, "--home", place / "home", "backfill", manifest, "--json", "-")
+    ended = anacrusis(place, "--home", place / "home", "backfill", manifest, "--workers", 1, "--json", "-")
     assert ended.returncode == 3, ended.stderr
     report = json.loads(ended.stdout)
     assert (report["created"], report["unchanged"], report["gpus_each"]) == (6, 0, 0)
