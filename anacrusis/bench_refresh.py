@@ -30,7 +30,6 @@ WARM_SHARE = 1 / 3
 TRACKS_AN_ARTIST = 10  # on average; how many each has falls with its rank as 1 / (rank + a hundredth of the artists)
 TRAINED_ON = 3000  # warm tracks; what a fit of few steps learns does not matter here, only what its answers cost
 STEPS = 5
-MEMBERS = 1  # networks of the transfer; more make everything dearer, and what does not depend on it no cheaper
 CENTRES = 64
 SPACE_ID = "made"
 _COMMIT_TRACKS = 65_536
@@ -67,7 +66,14 @@ class _Catalogue:
 
 
 def bench_refresh(
-    tracks: int, repeats: int, *, encoder: str, device: str, seed: int = 0, on_progress: OnProgress
+    tracks: int,
+    repeats: int,
+    *,
+    networks: int | None = None,
+    encoder: str,
+    device: str,
+    seed: int = 0,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Measure refreshes of everything and of one artist in a hundred, side by side.
 
@@ -77,6 +83,8 @@ def bench_refresh(
         In the made catalogue.
     repeats : int
         Of both; the medians count.
+    networks : int, optional
+        Of the transfer; None: as many as a training makes. More make projecting dearer, and nothing cheaper.
     encoder : str
         Whose length the made content vectors have.
     device : {"auto", "cpu", "cuda"}
@@ -89,6 +97,7 @@ def bench_refresh(
     dict
         In JSON's types: sizes, the seconds of each repeat with their stages, and ``checks``.
     """
+    from artist_transfer import RankingOptions
     from jobs import Engine
 
     made = _Catalogue.of(tracks, seed)
@@ -103,7 +112,7 @@ def bench_refresh(
         home = Path(folder) / "home"
         began = time.perf_counter()
         with Engine.open(home, create=True, encoder=encoder, device=device) as engine:
-            _fill(engine, made, set(changing[:, grows].ravel().tolist()), on_progress)
+            _fill(engine, made, set(changing[:, grows].ravel().tolist()), networks, on_progress)
         filled_s = time.perf_counter() - began
         with Engine.open(home, encoder=encoder, device=device) as engine:
             pairs = []
@@ -119,6 +128,7 @@ def bench_refresh(
         "warm": int(made.warm.sum()),
         "changed_artists": per_round,
         "repeats": repeats,
+        "networks": networks or RankingOptions.members,
         "dim": DIM,
         "tier_counts": {tier.name.lower(): count for tier, count in tiers.items()},
         "fill_s": filled_s,
@@ -162,7 +172,7 @@ def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict
     }
 
 
-def _fill(engine: Engine, made: _Catalogue, unheard: set[int], on_progress: OnProgress) -> None:
+def _fill(engine: Engine, made: _Catalogue, unheard: set[int], networks: int | None, on_progress: OnProgress) -> None:
     """Store the catalogue, a training that places its warm tracks, and a transfer fitted to it."""
     from artist_transfer import FitOptions, RankingOptions, fit
     from index import SpaceRecord
@@ -180,7 +190,7 @@ def _fill(engine: Engine, made: _Catalogue, unheard: set[int], on_progress: OnPr
     learned = [f"t{track}" for track in warm[np.argsort(made.artist[warm], kind="stable")][:TRAINED_ON].tolist()]
     known = warm_tracks(engine.store, SPACE_ID, encoder_id, learned)
     assert known is not None  # the catalogue was just stored
-    ranking = RankingOptions(members=MEMBERS, steps=STEPS, candidates=256, listeners=128)
+    ranking = RankingOptions(members=networks or RankingOptions.members, steps=STEPS, candidates=256, listeners=128)
     keep_model(engine.home, fit(known, FitOptions(method="ranking", ranking=ranking, device=engine.device)))
 
 

@@ -56,12 +56,15 @@ def refresh(
     repeats: Annotated[
         int, typer.Option(min=1, help="Refreshes of each kind, up to 100,000 tracks; medians count.")
     ] = 3,
+    networks: Annotated[
+        int | None, typer.Option(min=1, help="Networks of the transfer (default: as many as `train` makes).")
+    ] = None,
     json_to: Json = None,
 ) -> None:
     """Measure a refresh after one artist in a hundred has changed, beside one of everything.
 
     On a made catalogue in a temporary folder: vectors in clusters, artists with one to hundreds of tracks, a third of
-    them warm, a ranking transfer of the default size that was trained for a few steps. Each changed artist gets
+    them warm, a ranking transfer that was trained for a few steps. Each changed artist gets
     or loses a warm track. Larger catalogues are measured once; their refresh of everything is the first publish. A
     million tracks take 10 GB of disk and, on two free cores, about ten minutes.
     """
@@ -73,7 +76,14 @@ def refresh(
         for count in tracks or [30_000]:
             times = repeats if count < ONCE_FROM_TRACKS else 1
             sizes.append(
-                bench_refresh(count, times, encoder=settings.encoder, device=settings.device, on_progress=on_progress)
+                bench_refresh(
+                    count,
+                    times,
+                    networks=networks,
+                    encoder=settings.encoder,
+                    device=settings.device,
+                    on_progress=on_progress,
+                )
             )
     result = {"sizes": sizes, "checks": [check for size in sizes for check in size["checks"]]}
     if not report(json_to, result):

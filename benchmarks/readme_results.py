@@ -123,7 +123,8 @@ def spaces() -> str:
     ndcg = {name: f"{found['ndcg@20']['mean']:.3f}" for name, found in pair["listeners"].items()}
     shares = " and ".join(
         f"{one['median_changed']['seconds'] / one['median_everything']['seconds']:.1%} at {one['tracks']:,} tracks"
-        for one in _read("refresh")["sizes"]
+        for name in ("refresh", "refresh-million")
+        for one in _read(name)["sizes"]
     )
     return (
         f"- Right after the switch {overlap['bridged']} of a cold track's ten nearest are those that a transfer fitted "

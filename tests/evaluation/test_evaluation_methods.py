@@ -52,7 +52,12 @@ def test_a_track_stands_where_it_stands_whatever_is_beside_it(method: Method, fi
     )
 
 
-@every_method
+@pytest.mark.parametrize(
+    "method",
+    [  # tests/artist_transfer fits the ranking transfer twice, on less
+        pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.name == "anacrusis" else []) for one in METHODS
+    ],
+)
 def test_the_same_seed_gives_the_same_fit(method: Method, fits, benchmark):
     tracks = benchmark.splits["cold_test"].tracks
     np.testing.assert_array_equal(placed(method.fit(benchmark, 0), tracks), placed(fits[method.name], tracks))
