@@ -174,7 +174,8 @@ def load(result: Mapping[str, Any]) -> str:
         "of another dimension, each imported, bridged and published, refitted, refreshed, and rolled back. Of "
         f"{result['calls']:,} calls with {result['answers']:,} answers ({spaces}) {sum(result['failures'].values())} "
         f"failed; {result['refused_rightly']:,} that named a space which was no longer served were refused, as they "
-        "have to be. Every answer was recomputed in the space that it names.\n\n"
+        "have to be. Every answer was recomputed in the space that it names. The machine's load average was "
+        f"{result['load_average']:.1f}.\n\n"
         + table(["step", "seconds", "queries", "p50, ms", "p99, ms", "p99 beside quiet"], rows)
     )
 
@@ -188,7 +189,9 @@ def backfill(result: Mapping[str, Any]) -> str:
     return (
         f"{result['tracks']:,} tracks on {result['cores']} cores, heard by `anacrusis ingest` in one process and by "
         "`anacrusis backfill` on Ray, whose start and processes cost on one machine what they are there to spare on "
-        "many. The vectors are the same.\n\n" + table(["command", "tracks", "seconds", "tracks a second"], rows)
+        f"many. The vectors are the same. The machine's load average before was {result['load_before']:.1f}: "
+        "what other work it had is in these seconds.\n\n"
+        + table(["command", "tracks", "seconds", "tracks a second"], rows)
     )
 
 
@@ -223,7 +226,7 @@ SECTIONS = (
     (
         "A backfill on Ray",
         "backfill",
-        "python -m benchmarks.backfill --json benchmarks/results/backfill.json",
+        "python -m benchmarks.backfill --copies 2 --json benchmarks/results/backfill.json",
         backfill,
     ),
 )
