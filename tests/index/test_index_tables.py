@@ -168,7 +168,7 @@ def test_a_table_that_appears_while_another_creates_it_keeps_its_rows(tmp_path, 
 
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_many_keys_are_found_whatever_lies_between(tmp_path, share):
-    """Rows deleted, written again and compacted on the way, and more keys than one filter takes; few and half of all."""
+    """Rows deleted, written again and compacted on the way, and more keys than one filter takes."""
     count = 20_000
     ids = [f"k{number:05d}" for number in range(count)]
     table = Table.create(str(tmp_path / "t.lance"), "t", "key", pa.table([ids, range(count)], schema=SCHEMA))
