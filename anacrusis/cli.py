@@ -66,7 +66,7 @@ def configure(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it has not got
-    context.obj = Context(settings, home or settings.home)
+    context.obj = Context(settings, home or settings.home, config)
 
 
 commands_demo.register(app)

@@ -60,6 +60,7 @@ class Engine:
         device: str,
         limits: AudioLimits,
         retention: Retention,
+        encoder_threads: int | None = None,
     ) -> None:
         self.home = store.layout
         self.store = store
@@ -69,6 +70,7 @@ class Engine:
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
+        self._encoder_threads = encoder_threads
         self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
@@ -94,6 +96,8 @@ class Engine:
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
+        search_threads: int | None = None,
+        encoder_threads: int | None = None,
     ) -> Self:
         """Open a home folder.
 
@@ -119,6 +123,12 @@ class Engine:
         project_missing : bool
             Whether tracks are projected that were stored but not yet projected, because a process ended between the
             two; not where a refresh follows, which projects them with all others.
+        search_threads : int, optional
+            Threads of one search on the CPU, 1 or more; None: one a core.
+        encoder_threads : int, optional
+            Threads of torch in this process, from the moment that the encoder is loaded, 1 or more; None: torch's own
+            choice. Where both are at work at once, their sum is best kept to the cores: threads that split a piece of
+            work wait for each other, and those that have no core make all others wait.
 
         Returns
         -------
@@ -136,7 +146,7 @@ class Engine:
         """
         store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
-            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
+            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device), threads=search_threads)
             engine = cls(
                 store,
                 searcher,
@@ -144,6 +154,7 @@ class Engine:
                 device=device,
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
+                encoder_threads=encoder_threads,
             )
             if project_missing and not read_only:
                 engine._catch_up.serve_missing()
@@ -177,6 +188,10 @@ class Engine:
             if self._encoder is None:
                 from encoders import load_encoder
 
+                if self._encoder_threads is not None:
+                    import torch
+
+                    torch.set_num_threads(self._encoder_threads)
                 self._encoder = load_encoder(self._encoder_name, device=self.device)
             return self._encoder
 
@@ -491,6 +506,16 @@ class Engine:
         """
         # A replica leaves the projecting of what is missing to those who write.
         return self.searcher.sync() if self.read_only else self._catch_up.sync()
+
+    def catch_up(self) -> bool:
+        """Adopt what was ingested or withdrawn in the served snapshot; projects nothing, and switches to no other one.
+
+        Returns
+        -------
+        bool
+            Whether anything was new.
+        """
+        return self.searcher.catch_up()
 
     def adopt(self) -> None:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""
