@@ -124,7 +124,7 @@ class Engine:
         -------
         Engine
             To be closed, or used as a context manager. Such tracks are served from here on, unless there are more than
-            `jobs.catch_up.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
+            `jobs.missing.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
             home and projected them.
 
         Raises
@@ -482,7 +482,7 @@ class Engine:
         """Adopt what other processes have published, ingested or withdrawn.
 
         What they stored and did not project is projected here, some of it at each call; more than
-        `jobs.catch_up.LEFT_TO_REFRESH` tracks are left to `refresh`.
+        `jobs.missing.LEFT_TO_REFRESH` tracks are left to `refresh`.
 
         Returns
         -------
