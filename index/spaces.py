@@ -345,11 +345,12 @@ class SpaceTables:
         outdated = pc.and_(pc.not_equal(tiers, int(Tier.COLLABORATIVE)), pc.not_equal(bases, tracks["basis"]))
         return list(tracks["track_id"].filter(pc.fill_null(outdated, True)).to_pylist())
 
-    def shown_ids(self, snapshot: SnapshotRecord) -> pa.ChunkedArray:
-        """Give the ids of what a snapshot shows; see `Store.shown_ids`."""
-        fresh = self.fresh(snapshot.space_id).read(columns=["track_id"], since=snapshot.fresh_version)
-        served = self.served(snapshot.space_id).read(columns=["track_id"], version=snapshot.served_version)
-        return pa.chunked_array([*fresh["track_id"].chunks, *served["track_id"].chunks], pa.string())
+    def shown(self, snapshot: SnapshotRecord, columns: Sequence[str], track_ids: Sequence[str] | None) -> pa.Table:
+        """Give rows of what a snapshot shows; see `Store.shown_rows`."""
+        fresh = self.fresh(snapshot.space_id).read(columns=columns, keys=track_ids, since=snapshot.fresh_version)
+        served = self.served(snapshot.space_id).read(columns=columns, keys=track_ids, version=snapshot.served_version)
+        superseded = pc.is_in(served["track_id"], value_set=fresh["track_id"].combine_chunks())
+        return pa.concat_tables([fresh, served.filter(pc.invert(superseded))])
 
     def user_vectors(self, space_id: str, user_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
         """Find user vectors; see `Store.user_vectors`."""

@@ -445,9 +445,19 @@ class Store:
         gone = pc.is_in(tracks["track_id"], value_set=pa.array(sorted(self.withdrawn()), pa.string()))
         return self._spaces.stale(snapshot, self._feedback.with_events(tracks.filter(pc.invert(gone))))
 
-    def shown_ids(self, snapshot: SnapshotRecord) -> pa.ChunkedArray:
-        """Give the ids of all tracks that a snapshot or the rows fresh to it hold; some twice, withdrawn ones, too."""
-        return self._spaces.shown_ids(snapshot)
+    def shown_rows(
+        self, snapshot: SnapshotRecord, columns: Sequence[str], track_ids: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Give some columns of what a snapshot and the rows fresh to it show, one row a track, withdrawn ones, too.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            ``track_id`` among them.
+        track_ids : sequence of str, optional
+            Only these; unknown ones are left out.
+        """
+        return self._spaces.shown(snapshot, columns, track_ids)
 
     def fresh_rows(self, space_id: str, *, since: int = 0) -> ServedRows:
         """Give fresh rows written after a version of the fresh table, such as a snapshot's ``fresh_version``."""

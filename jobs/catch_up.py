@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
+from index import Searcher, ServedVector, SnapshotRecord, Store, WriteBatch, basis_with
 from jobs.gate import Gate
-from jobs.missing import Missing, missing_tracks
+from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
 from jobs.projector import Projectors
+from jobs.rows_at_hand import RowsOf, rows_carried_from, rows_of_newest
 from jobs.warming import Warming
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACKS_AT_ONCE = 256  # projected while no ingest and no feedback passes: a fraction of a second
+ROWS_AT_ONCE = 4096  # written where nothing has to be projected: as soon done
 TRACKS_A_SYNC = 4 * TRACKS_AT_ONCE  # before it is looked again whether somebody has published or rolled back
 
 
@@ -159,8 +161,12 @@ class CatchUp:
             Which of the due ones, in order of id, are projected now.
         """
         try:
-            found = self._missing(snapshot)
-            if not found.track_ids:
+            stale = self._store.stale_ids(snapshot)
+            found = None
+            if stale:
+                encoder_id = self._encoder().encoder_id
+                found = missing_tracks(self._store, snapshot, stale, encoder_id, self._searcher.snapshot)
+            if found is None or not found.track_ids:
                 self._reached, self._left = "", False
                 return
             waiting = len(found.track_ids) - len(found.due)
@@ -173,27 +179,12 @@ class CatchUp:
                 )
             self._left = bool(waiting)
             chosen = choose(found)
-            for start in range(0, len(chosen), TRACKS_AT_ONCE):
-                with passing():
-                    self._serve(snapshot.space_id, chosen[start : start + TRACKS_AT_ONCE], found.brought_back)
-                self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
+            self._serve(snapshot.space_id, found, chosen, passing)
             self._reach(chosen, found.due)
         except REFUSALS:
             with self._counting:
                 self._others = True  # so that the next sync comes back to them
             logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)
-
-    def _missing(self, snapshot: SnapshotRecord) -> Missing:
-        stale = self._store.stale_ids(snapshot)
-        if not stale:
-            return Missing([], frozenset(), [])
-        encoder_id = self._encoder().encoder_id
-        found = missing_tracks(self._store, snapshot, stale, encoder_id, self._searcher.snapshot)
-        to_project = len(found.track_ids) > len(found.brought_back)
-        # Built before anybody has to wait for it.
-        if to_project and self._projectors.get(snapshot.space_id, encoder_id) is None:
-            return found.without_projecting()
-        return found
 
     def _all(self, found: Missing) -> list[str]:
         return found.due
@@ -209,35 +200,69 @@ class CatchUp:
                 self._others = True
         self._from_the_start &= bool(self._reached)
 
-    def _serve(self, space_id: str, track_ids: Sequence[str], brought_back: Collection[str]) -> None:
-        """Make fresh rows of tracks by what is stored of them; again where another process has stored more meanwhile.
+    def _serve(
+        self,
+        space_id: str,
+        found: Missing,
+        chosen: Sequence[str],
+        passing: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Make fresh rows of tracks: by rows that are at hand, of many by what can be carried, else by projecting."""
+        at_hand = [one for one in chosen if one in found.in_newest]
+        if at_hand:
+            self._write(space_id, at_hand, rows_of_newest(self._store, space_id), ROWS_AT_ONCE, passing)
+        others = [one for one in chosen if one not in found.in_newest]
+        for left in found.left:
+            # A rollback does not wait until thousands are projected: that is the refresh's work afterwards.
+            if many(others) and left.space_id != space_id:
+                carried = rows_carried_from(self._store, left, space_id)
+                if carried is not None:
+                    written = self._write(space_id, others, carried, ROWS_AT_ONCE, passing)
+                    others = [one for one in others if one not in written]
+        # Built before anybody has to wait for it.
+        if others and self._projectors.get(space_id, self._encoder().encoder_id) is not None:
+            self._write(space_id, others, self._projecting(space_id), TRACKS_AT_ONCE, passing)
 
-        A row that a newer snapshot of the space has of them is taken as it is.
-        """
+    def _projecting(self, space_id: str) -> RowsOf:
         encoder_id = self._encoder().encoder_id
-        version = self._store.snapshots(space_id)[-1].served_version
-        while track_ids:
-            back = [one for one in track_ids if one in brought_back]
-            rows = self._store.served_rows(space_id, version=version, track_ids=back).records() if back else []
-            others = [one for one in track_ids if one not in brought_back]
-            projector = self._projectors.get(space_id, encoder_id) if others else None
-            if projector is not None:
-                record_of = {record.track_id: record for record in self._store.tracks(others)}
-                found, content = self._store.content(encoder_id, list(record_of))
-                rows += projector.project([record_of[track_id] for track_id in found], content)
-            if not rows:
-                return
-            self._store.commit(WriteBatch(fresh={space_id: rows}))
-            logger.info("%d stored tracks got a place in space %s", len(rows), space_id)
-            Warming(self._store, space_id).settle([row.track_id for row in rows])
-            # What was written may lie over what another process has acknowledged since it was read.
-            counts = self._store.feedback_counts()
-            basis_of = {
-                record.track_id: basis_with(record.basis, counts.get(record.track_id, 0))
-                for record in self._store.tracks([row.track_id for row in rows])
-            }
-            track_ids = [row.track_id for row in rows if row.basis != basis_of.get(row.track_id, row.basis)]
-            brought_back = ()
+
+        def project(track_ids: Sequence[str]) -> Sequence[ServedVector]:
+            record_of = {record.track_id: record for record in self._store.tracks(track_ids)}
+            found, content = self._store.content(encoder_id, list(record_of))
+            projector = self._projectors.get(space_id, encoder_id)
+            return projector.project([record_of[one] for one in found], content) if projector is not None else []
+
+        return project
+
+    def _write(
+        self,
+        space_id: str,
+        track_ids: Sequence[str],
+        rows_of: RowsOf,
+        at_once: int,
+        passing: Callable[[], AbstractContextManager[None]],
+    ) -> set[str]:
+        """Write fresh rows of tracks, and say of which; projected again where another process has stored more since."""
+        written: set[str] = set()
+        for start in range(0, len(track_ids), at_once):
+            some, makes = list(track_ids[start : start + at_once]), rows_of
+            with passing():
+                while some and (rows := makes(some)):
+                    self._store.commit(WriteBatch(fresh={space_id: rows}))
+                    ids = [row.track_id for row in rows]
+                    written.update(ids)
+                    logger.info("%d stored tracks were placed in space %s", len(ids), space_id)
+                    Warming(self._store, space_id).settle(ids)
+                    # What was written may lie over what another process has acknowledged since it was read.
+                    counts = self._store.feedback_counts()
+                    basis_of = {
+                        record.track_id: basis_with(record.basis, counts.get(record.track_id, 0))
+                        for record in self._store.tracks(ids)
+                    }
+                    some = [row.track_id for row in rows if row.basis != basis_of.get(row.track_id, row.basis)]
+                    makes = self._projecting(space_id)
+            self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
+        return written
 
     def _settle(self, space_id: str) -> None:
         """Count the listeners anew by the vectors of the space that is switched to."""
