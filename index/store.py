@@ -521,6 +521,24 @@ class Store:
         self._home.require_writable()
         return self._spaces.stage(space_id, rows, as_of)
 
+    def add_fresh(self, space_id: str, rows: pa.Table) -> int:
+        """Add fresh rows that are columns already, of tracks that have none, durably, and count them.
+
+        Unlike `commit` it can overwrite nothing that another process writes at the same moment. Searchers learn of it
+        as they learn of what other processes write.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            As for `stage_served`.
+
+        Raises
+        ------
+        UnknownSpaceError, InvalidInputError, DamagedHomeError
+        """
+        self._home.require_writable()
+        return self._spaces.add_fresh(space_id, rows)
+
     def note_moved(self, space_id: str, rows: pa.Table) -> None:
         """Keep how far a training has tracks from where the one before had them, over what was kept of them before.
 

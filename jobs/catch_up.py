@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from index import Searcher, ServedVector, SnapshotRecord, Store, WriteBatch, basis_with
+from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACKS_AT_ONCE = 256  # projected while no ingest and no feedback passes: a fraction of a second
-ROWS_AT_ONCE = 4096  # written where nothing has to be projected: as soon done
+ROWS_AT_ONCE = 32_768  # brought over in one merge: at 128 dimensions 16 MiB
 TRACKS_A_SYNC = 4 * TRACKS_AT_ONCE  # before it is looked again whether somebody has published or rolled back
 
 
@@ -179,7 +179,7 @@ class CatchUp:
                 )
             self._left = bool(waiting)
             chosen = choose(found)
-            self._serve(snapshot.space_id, found, chosen, passing)
+            self._serve(snapshot, found, chosen, passing)
             self._reach(chosen, found.due)
         except REFUSALS:
             with self._counting:
@@ -202,67 +202,61 @@ class CatchUp:
 
     def _serve(
         self,
-        space_id: str,
+        snapshot: SnapshotRecord,
         found: Missing,
         chosen: Sequence[str],
         passing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """Make fresh rows of tracks: by rows that are at hand, of many by what can be carried, else by projecting."""
+        space_id = snapshot.space_id
         at_hand = [one for one in chosen if one in found.in_newest]
-        if at_hand:
-            self._write(space_id, at_hand, rows_of_newest(self._store, space_id), ROWS_AT_ONCE, passing)
         others = [one for one in chosen if one not in found.in_newest]
+        if at_hand:
+            others += self._add(snapshot, at_hand, rows_of_newest(self._store, space_id))
         for left in found.left:
             # A rollback does not wait until thousands are projected: that is the refresh's work afterwards.
             if many(others) and left.space_id != space_id:
                 carried = rows_carried_from(self._store, left, space_id)
-                if carried is not None:
-                    written = self._write(space_id, others, carried, ROWS_AT_ONCE, passing)
-                    others = [one for one in others if one not in written]
+                others = self._add(snapshot, others, carried) if carried is not None else others
         # Built before anybody has to wait for it.
-        if others and self._projectors.get(space_id, self._encoder().encoder_id) is not None:
-            self._write(space_id, others, self._projecting(space_id), TRACKS_AT_ONCE, passing)
+        if not others or self._projectors.get(space_id, self._encoder().encoder_id) is None:
+            return
+        for start in range(0, len(others), TRACKS_AT_ONCE):
+            with passing():
+                self._project(space_id, others[start : start + TRACKS_AT_ONCE])
+            self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
 
-    def _projecting(self, space_id: str) -> RowsOf:
+    def _add(self, snapshot: SnapshotRecord, track_ids: Sequence[str], rows_of: RowsOf) -> list[str]:
+        """Add fresh rows of tracks that have none, which lies over nobody's; give those still not shown as they are."""
+        added = 0
+        for start in range(0, len(track_ids), ROWS_AT_ONCE):
+            added += self._store.add_fresh(snapshot.space_id, rows_of(track_ids[start : start + ROWS_AT_ONCE]))
+        logger.info("%d tracks were taken along into space %s", added, snapshot.space_id)
+        stale = set(self._store.stale_ids(snapshot))
+        return [one for one in track_ids if one in stale]
+
+    def _project(self, space_id: str, track_ids: Sequence[str]) -> None:
+        """Project tracks by what is stored of them, again where another process has stored more meanwhile."""
         encoder_id = self._encoder().encoder_id
-
-        def project(track_ids: Sequence[str]) -> Sequence[ServedVector]:
+        while track_ids:
             record_of = {record.track_id: record for record in self._store.tracks(track_ids)}
             found, content = self._store.content(encoder_id, list(record_of))
             projector = self._projectors.get(space_id, encoder_id)
-            return projector.project([record_of[one] for one in found], content) if projector is not None else []
-
-        return project
-
-    def _write(
-        self,
-        space_id: str,
-        track_ids: Sequence[str],
-        rows_of: RowsOf,
-        at_once: int,
-        passing: Callable[[], AbstractContextManager[None]],
-    ) -> set[str]:
-        """Write fresh rows of tracks, and say of which; projected again where another process has stored more since."""
-        written: set[str] = set()
-        for start in range(0, len(track_ids), at_once):
-            some, makes = list(track_ids[start : start + at_once]), rows_of
-            with passing():
-                while some and (rows := makes(some)):
-                    self._store.commit(WriteBatch(fresh={space_id: rows}))
-                    ids = [row.track_id for row in rows]
-                    written.update(ids)
-                    logger.info("%d stored tracks were placed in space %s", len(ids), space_id)
-                    Warming(self._store, space_id).settle(ids)
-                    # What was written may lie over what another process has acknowledged since it was read.
-                    counts = self._store.feedback_counts()
-                    basis_of = {
-                        record.track_id: basis_with(record.basis, counts.get(record.track_id, 0))
-                        for record in self._store.tracks(ids)
-                    }
-                    some = [row.track_id for row in rows if row.basis != basis_of.get(row.track_id, row.basis)]
-                    makes = self._projecting(space_id)
-            self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
-        return written
+            if projector is None:
+                return
+            rows = projector.project([record_of[track_id] for track_id in found], content)
+            if not rows:
+                return
+            self._store.commit(WriteBatch(fresh={space_id: rows}))
+            logger.info("%d stored tracks were projected into space %s", len(rows), space_id)
+            projector.warming.settle([row.track_id for row in rows])
+            # What was written may lie over what another process has acknowledged since it was read.
+            counts = self._store.feedback_counts()
+            basis_of = {
+                record.track_id: basis_with(record.basis, counts.get(record.track_id, 0))
+                for record in self._store.tracks([row.track_id for row in rows])
+            }
+            track_ids = [row.track_id for row in rows if row.basis != basis_of.get(row.track_id, row.basis)]
 
     def _settle(self, space_id: str) -> None:
         """Count the listeners anew by the vectors of the space that is switched to."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index import Metric, ServedRows, ServedVector, SnapshotRecord, Store, StoreError, Tier
+from index import Metric, ServedRows, SnapshotRecord, Store, StoreError, Tier
 from jobs.carried_rows import COLUMNS, OldRows, align, among, carried_rows
 from jobs.catalogue_basis import flat
 from jobs.errors import BridgeError
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 ALIGNED_ON = 50_000
 """At most so many shared tracks: enough to determine a rotation of a few hundred dimensions, and soon read."""
 
-RowsOf = Callable[[Sequence[str]], Sequence[ServedVector]]
-"""Gives rows of tracks, by their ids; those that it has none of are left out."""
+RowsOf = Callable[[Sequence[str]], pa.Table]
+"""Gives rows of tracks, by their ids, as `index.Store.add_fresh` takes them; those that it has none of are left out."""
 
 
 def rows_of_newest(store: Store, space_id: str) -> RowsOf:
     """Give what gives rows as a space's newest snapshot has them."""
     newest = store.snapshots(space_id)[-1]
-    return lambda track_ids: store.served_rows(space_id, version=newest.served_version, track_ids=track_ids).records()
+    return lambda track_ids: store.snapshot_columns(newest, COLUMNS, track_ids=track_ids)
 
 
 def rows_carried_from(store: Store, left: SnapshotRecord, space_id: str) -> RowsOf | None:
@@ -58,10 +58,10 @@ def rows_carried_from(store: Store, left: SnapshotRecord, space_id: str) -> Rows
         return None
     tracks = store.track_columns(["track_id", "basis"])
 
-    def rows_of(track_ids: Sequence[str]) -> Sequence[ServedVector]:
+    def rows_of(track_ids: Sequence[str]) -> pa.Table:
         old = _old_rows(store.shown_rows(left, COLUMNS, track_ids).combine_chunks(), withdrawn)
-        rows = ServedRows(carried_rows(store, old, tracks, (~old.warm, old.warm), alignment, ""))
-        return [row for row in rows.records() if to.metric is not Metric.COSINE or row.vector.any()]
+        rows = carried_rows(store, old, tracks, (~old.warm, old.warm), alignment, "").drop_columns(["lost"])
+        return rows.filter(pa.array(ServedRows(rows).vectors.any(axis=1))) if to.metric is Metric.COSINE else rows
 
     return rows_of
 

@@ -63,6 +63,7 @@ WRITES = {
         "replace_served",
         "stage_served",
         "note_moved",
+        "add_fresh",
         "record_snapshot",
         "publish",
         "rollback",
