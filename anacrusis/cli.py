@@ -23,6 +23,7 @@ from anacrusis import (
     commands_evaluate,
     commands_feedback,
     commands_query,
+    commands_refresh,
     commands_serve,
     commands_space,
     commands_status,
@@ -79,6 +80,7 @@ commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)
+commands_refresh.register(app)
 commands_bench.register(app)
 commands_evaluate.register(app)
 

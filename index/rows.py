@@ -7,8 +7,9 @@ vectorised comparisons and a row costs tens of bytes rather than a Python object
 from __future__ import annotations
 
 import bisect
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
@@ -32,14 +33,16 @@ def day_number(day: date | None) -> int:
 
 
 class Vocabulary:
-    """Codes of strings, handed out in order of first sight and never taken back."""
+    """Codes of strings, handed out in order of first sight and never taken back. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        self._coding = threading.Lock()  # of two new words at one moment both would get the same code
 
     def code(self, word: str) -> int:
         """Give a word's code, making one up where it is new."""
-        return self._codes.setdefault(word, len(self._codes))
+        with self._coding:
+            return self._codes.setdefault(word, len(self._codes))
 
     def known(self, words: Iterable[str]) -> Int32Array:
         """Give the codes of those words that have one."""
@@ -88,6 +91,14 @@ def find_sorted(track_ids: StringArray, track_id: str) -> int:
     return row if row < len(track_ids) and track_ids[row] == track_id else -1
 
 
+def places_of(track_ids: pa.Array, among: pa.Array) -> Int64Array:
+    """Find n ascending ids among m ascending ones: positions of shape (n,), -1 where one is not there."""
+    if track_ids.equals(among):
+        return np.arange(len(track_ids))
+    found = pc.index_in(track_ids, value_set=among)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+
+
 def aligned_columns(
     track_ids: pa.Array,
     tiers: Int8Array,
@@ -124,6 +135,68 @@ def aligned_columns(
         market_offsets=market_offsets,
         market_codes=market_codes,
     )
+
+
+def patched_columns(
+    before: Columns,
+    kept: Int64Array,
+    track_ids: pa.Array,
+    tiers: Int8Array,
+    confidence: Float32Array,
+    popularity: Float32Array,
+    tracks: pa.Table,
+    artists: Vocabulary,
+    markets: Vocabulary,
+) -> Columns:
+    """Give what `aligned_columns` gives, from the columns of an older index and what has changed of the tracks since.
+
+    Parameters
+    ----------
+    before : Columns
+        Of m rows, joined by the same vocabularies.
+    kept : ndarray of int64, shape (n,)
+        Row of `before` for each row of the index; -1 where its track is looked up.
+    track_ids : pyarrow.Array of string, length n
+    tracks : pyarrow.Table
+        Of the tables of tracks those that are looked up.
+    artists, markets : Vocabulary
+    """
+    new = np.flatnonzero(kept < 0)
+    if not len(new) and len(kept) == len(before):  # both ascend: they are the same
+        return replace(before, tiers=tiers, confidence=confidence, popularity=popularity)
+    looked_up = aligned_columns(
+        track_ids.take(pa.array(new)), tiers[new], confidence[new], popularity[new], tracks, artists, markets
+    )
+    rows = kept.copy()
+    rows[new] = len(before) + np.arange(len(new))
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(before, name), getattr(looked_up, name)])[rows]
+
+    artist_offsets, artist_codes = _joined_lists(before, looked_up, "artist", rows)
+    market_offsets, market_codes = _joined_lists(before, looked_up, "market", rows)
+    return Columns(
+        track_ids=joined("track_ids"),
+        tiers=tiers,
+        confidence=confidence,
+        popularity=popularity,
+        release_day=joined("release_day"),
+        primary_artist=joined("primary_artist"),
+        artist_offsets=artist_offsets,
+        artist_codes=artist_codes,
+        market_offsets=market_offsets,
+        market_codes=market_codes,
+    )
+
+
+def _joined_lists(first: Columns, second: Columns, name: str, rows: Int64Array) -> tuple[Int64Array, Int32Array]:
+    """Pick lists out of those of two columns, one behind the other."""
+    ends, more = getattr(first, f"{name}_offsets"), getattr(second, f"{name}_offsets")
+    offsets = np.concatenate([ends, ends[-1] + more[1:]])
+    codes = np.concatenate([getattr(first, f"{name}_codes"), getattr(second, f"{name}_codes")])
+    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    picked = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return picked, codes[np.arange(picked[-1]) + np.repeat(starts - picked[:-1], lengths)]
 
 
 def _lists(column: pa.ChunkedArray) -> tuple[Int64Array, pa.Array]:

@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.bases import BaseIndex
-from index.codes import Codes, codes_of, encode, index_of, patch
+from index.codes import codes_of, encode, patch
 from index.errors import DamagedHomeError, HomeUnreachableError
 from index.feedback import FOLDED
 from index.index_files import UnusableIndexError, read_index, write_index
+from index.rows import places_of
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
 from index.tables import ROW_VERSION, Table
@@ -68,9 +69,6 @@ class _Rows:
     popularity: Float32Array
     ids_sha256: str
     model_id: str  # that most rows come from
-
-    def base(self, codes: Codes, scale: float) -> BaseIndex:
-        return self.with_index(index_of(codes), scale)
 
     def with_index(self, index: object, scale: float) -> BaseIndex:
         return BaseIndex(index, scale, self.track_ids, self.tiers, self.confidence, self.popularity, self.ids_sha256)
@@ -235,7 +233,7 @@ def _build(table: Table, version: int, space: SpaceRecord, rows: _Rows, on_rows:
 
     place = np.empty(len(rows.order), dtype=np.int64)
     place[rows.order] = np.arange(len(place))
-    return rows.base(*encode(batches, place, space.dim, space.metric))
+    return rows.with_index(*encode(batches, place, space.dim, space.metric))
 
 
 def _patched(
@@ -275,17 +273,13 @@ def _patch(
     changed: Int64Array,
     on_rows: Callable[[int, int], None],
 ) -> BaseIndex | None:
-    if rows.track_ids.equals(before.track_ids):
-        kept = np.arange(len(rows.order))
-    else:
-        found = pc.index_in(rows.track_ids, value_set=before.track_ids)
-        kept = np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+    kept = places_of(rows.track_ids, before.track_ids)
     kept[changed] = -1
     if np.count_nonzero(kept < 0) != len(changed):
         _log.warning("an index lacks rows that were there when it was built: the next one is built from all rows")
         return None
     on_rows(0, len(changed))
     vectors = column_vectors(table.take(rows.order[changed], ["vector"], version=version)["vector"])
-    codes = patch(codes_of(before.index), before.scale, kept, vectors, space.metric)
+    index = patch(codes_of(before.index), before.scale, kept, vectors, space.metric)
     on_rows(len(changed), len(changed))
-    return rows.base(codes, before.scale) if codes is not None else None
+    return rows.with_index(index, before.scale) if index is not None else None

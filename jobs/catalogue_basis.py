@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import methodcaller
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +28,13 @@ from index import Store, Tier, TrackRecord
 DIGITS = 16
 """Length of each of the two parts of a catalogue basis."""
 
+_DIGEST_BYTES = DIGITS // 2
 _MASK = 2**64 - 1
 
 
 def model_digest(model_id: str) -> str:
     """Give the part of a catalogue basis that names the model; 16 hexadecimal digits."""
-    return hashlib.blake2b(model_id.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(model_id.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def catalogue_stamps(store: Store, space_id: str) -> pa.Table | None:
@@ -50,9 +52,7 @@ def catalogue_stamps(store: Store, space_id: str) -> pa.Table | None:
     return stamped.select(["track_id", "stamp"]) if stamped.num_rows else None
 
 
-def catalogue_tracks(
-    store: Store, space_id: str, encoder_id: str, *, tracks: pa.Table | None = None, warm: pa.Array | None = None
-) -> pa.Table:
+def catalogue_tracks(store: Store, space_id: str, encoder_id: str, *, tracks: pa.Table | None = None) -> pa.Table:
     """Read what the catalogues of a space consist of: its warm, heard tracks that are not withdrawn.
 
     To be called before their vectors are read. What changes in between is then in the vectors and not in the digests,
@@ -64,8 +64,6 @@ def catalogue_tracks(
     space_id, encoder_id : str
     tracks : pyarrow.Table, optional
         Columns track_id, basis and artist_ids of all tracks, where they were read already.
-    warm : pyarrow.Array of string, optional
-        Ids of the tracks that the training brought, likewise.
 
     Returns
     -------
@@ -74,20 +72,27 @@ def catalogue_tracks(
     """
     if tracks is None:
         tracks = store.track_columns(["track_id", "basis", "artist_ids"])
-    if warm is None:
-        rows, _ = store.newest_rows(space_id, ["track_id", "tier"])
-        warm = flat(rows["track_id"].filter(pc.equal(rows["tier"], int(Tier.COLLABORATIVE))))
-    ids = tracks["track_id"]
-    wanted = pc.and_(pc.is_in(ids, value_set=warm), pc.is_in(ids, value_set=flat(store.heard_ids(encoder_id))))
-    wanted = pc.and_(wanted, pc.invert(pc.is_in(ids, value_set=pa.array(sorted(store.withdrawn()), pa.string()))))
-    found = tracks.filter(wanted)
+    rows, _ = store.newest_rows(space_id, ["track_id", "tier"])
+    warm = rows["track_id"].filter(pc.equal(rows["tier"], int(Tier.COLLABORATIVE)))
+    found = tracks.filter(_is_any(tracks["track_id"], warm))
+    found = found.filter(_is_any(found["track_id"], store.heard_ids(encoder_id)))
+    found = found.filter(pc.invert(_is_any(found["track_id"], pa.array(sorted(store.withdrawn()), pa.string()))))
+    return with_stamps(store, space_id, found)
+
+
+def with_stamps(store: Store, space_id: str, tracks: pa.Table) -> pa.Table:
+    """Append the column ``stamp`` to the tracks of catalogues, see `catalogue_stamps`."""
     stamps = catalogue_stamps(store, space_id)
     if stamps is None:
-        stamp = pa.repeat(pa.scalar(""), found.num_rows)
+        stamp = pa.repeat(pa.scalar(""), tracks.num_rows)
     else:
-        at = pc.index_in(found["track_id"], value_set=flat(stamps["track_id"]))
+        at = pc.index_in(tracks["track_id"], value_set=flat(stamps["track_id"]))
         stamp = pc.fill_null(flat(stamps["stamp"]).take(flat(at)), "")
-    return found.append_column("stamp", stamp)
+    return tracks.append_column("stamp", stamp)
+
+
+def _is_any(ids: pa.ChunkedArray, of: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
+    return pc.is_in(ids, value_set=flat(of))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +127,8 @@ class CatalogueBasis:
         encoder_id : str
         """
         text = pc.binary_join_element_wise(tracks["track_id"], tracks["basis"], tracks["stamp"], "\0")
-        digests = b"".join(hashlib.blake2b(one, digest_size=8).digest() for one in text.cast(pa.binary()).to_pylist())
+        hashed = map(partial(hashlib.blake2b, digest_size=_DIGEST_BYTES), text.cast(pa.binary()).to_pylist())
+        digests = b"".join(map(methodcaller("digest"), hashed))
         each = np.frombuffer(digests, dtype="<u8").astype(np.uint64)
         owner, artists = _credits(tracks["artist_ids"])
         coded = artists.dictionary_encode()

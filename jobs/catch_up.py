@@ -74,7 +74,9 @@ class CatchUp:
         served = self._searcher.snapshot
         if published is not None and (served is None or served.snapshot_id != published.snapshot_id):
             # Most of what it lacks, while ingests pass in between; what comes meanwhile is left to `adopt`.
-            self._project_missing(published, self._gate.alone, self._all)
+            if not self._serves_older(published):
+                self._projectors.forget()
+                self._project_missing(published, self._gate.alone, self._all)
             with self._gate.alone():
                 return self.adopt()
         if published is None:
@@ -98,12 +100,25 @@ class CatchUp:
         published = self._store.published()
         if published is not None:
             # First into the space's fresh rows, then the switch: a query never misses a track that was acknowledged.
-            self._project_missing(published, nullcontext, self._all)  # the caller passes the gate already
+            # Behind a newer snapshot of the space none can be missing that was not before: all that was written since
+            # it was built is fresh to it. What a process left unprojected waits for the next sync, as ever.
+            if not self._serves_older(published):
+                self._project_missing(published, nullcontext, self._all)  # the caller passes the gate already
             self._settle(published.space_id)
         switched = self._searcher.sync()
         if switched and published is not None:
             logger.info("serving snapshot %s of space %s", published.snapshot_id, published.space_id)
         return switched
+
+    def _serves_older(self, published: SnapshotRecord) -> bool:
+        served = self._searcher.snapshot
+        return (
+            served is not None
+            and served.space_id == published.space_id
+            and served.snapshot_id < published.snapshot_id  # which sort by when they were built
+            and served.served_version <= published.served_version
+            and served.fresh_version <= published.fresh_version
+        )
 
     def serve_missing(self) -> None:
         """Project what was stored but not projected when a process ended, unless that is a refresh's work."""

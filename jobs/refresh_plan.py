@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index import Home, Store, Tier, record_basis_column
-from jobs.catalogue_basis import CatalogueBasis, artists_of, catalogue_tracks, credited_any, flat
+from jobs.catalogue_basis import CatalogueBasis, artists_of, credited_any, flat, with_stamps
 from jobs.errors import UnknownArtistError
 from jobs.projector import ChosenModel, choose_model
 
@@ -123,24 +123,26 @@ def plan_refresh(
     tracks = store.track_columns(["track_id", "basis", "artist_ids"])
     if artist_ids is not None:
         _check_artists(tracks["artist_ids"], artist_ids)
-    is_warm = pc.equal(rows["tier"], int(Tier.COLLABORATIVE))
-    warm = flat(rows["track_id"].filter(is_warm))
-    catalogue = catalogue_tracks(store, space_id, encoder_id, tracks=tracks, warm=warm)
+    ids = flat(tracks["track_id"])
+    at = pc.index_in(ids, value_set=flat(rows["track_id"]))
+    is_warm = pc.fill_null(pc.equal(flat(rows["tier"]).take(at), int(Tier.COLLABORATIVE)), False)
+    is_heard = pc.is_in(ids, value_set=flat(store.heard_ids(encoder_id)))
+    is_there = pc.invert(pc.is_in(ids, value_set=pa.array(sorted(store.withdrawn()), pa.string())))
+    catalogue = with_stamps(store, space_id, tracks.filter(pc.and_(pc.and_(is_warm, is_heard), is_there)))
     chosen = choose_model(home, space_id, encoder_id, device=device, known=known)
     basis = CatalogueBasis.of(catalogue, chosen.model_id, encoder_id) if catalogue.num_rows else None
 
-    withdrawn = pa.array(sorted(store.withdrawn()), pa.string())
-    ids = tracks["track_id"]
-    cold = tracks.filter(pc.invert(pc.or_(pc.is_in(ids, value_set=warm), pc.is_in(ids, value_set=withdrawn))))
+    is_cold = pc.and_(pc.invert(is_warm), is_there)
     if artist_ids is not None:
-        cold = cold.filter(pa.array(credited_any(cold["artist_ids"], pa.array(list(artist_ids), pa.string()))))
-    heard = pc.is_in(cold["track_id"], value_set=flat(store.heard_ids(encoder_id)))
-    unheard = cold.num_rows - int(pc.sum(heard).as_py() or 0)
-    cold = cold.filter(heard)
+        credited = credited_any(tracks["artist_ids"], pa.array(list(artist_ids), pa.string()))
+        is_cold = pc.and_(is_cold, pa.array(credited))
+    unheard = int(pc.sum(pc.and_(is_cold, pc.invert(is_heard))).as_py() or 0)
+    is_cold = pc.and_(is_cold, is_heard)
+    cold, at = tracks.filter(is_cold), at.filter(is_cold)
 
     touched, reasons = np.zeros(cold.num_rows, dtype=np.bool_), dict.fromkeys(REASONS, 0)
     if basis is not None:
-        for reason, holds in _differences(store, cold, rows, basis).items():
+        for reason, holds in _differences(store, cold, rows.take(at), basis).items():
             reasons[reason] = int((holds & ~touched).sum())
             touched |= holds
         if everything:
@@ -171,10 +173,9 @@ def _by_artist(artist_ids: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _differences(store: Store, cold: pa.Table, rows: pa.Table, basis: CatalogueBasis) -> dict[str, NDArray[np.bool_]]:
-    """Say for each cold track which of `REASONS` hold, in that order."""
-    at = flat(pc.index_in(cold["track_id"], value_set=flat(rows["track_id"])))
-    known = flat(rows["basis"]).take(at)
-    known_model, known_catalogue = basis.parts(flat(rows["catalogue_basis"]).take(at))
+    """Say for each cold track which of `REASONS` hold, in that order, by its row; one of nulls where it has none."""
+    known = flat(rows["basis"])
+    known_model, known_catalogue = basis.parts(flat(rows["catalogue_basis"]))
     wanted = store.with_feedback_counts(cold.select(["track_id", "basis"]))
 
     def differs(found: pa.Array, due: Any) -> NDArray[np.bool_]:
@@ -182,7 +183,7 @@ def _differences(store: Store, cold: pa.Table, rows: pa.Table, basis: CatalogueB
         return np.asarray(flat(different).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
     return {
-        "new": np.asarray(pc.is_null(at).to_numpy(zero_copy_only=False), dtype=np.bool_),
+        "new": np.asarray(flat(pc.is_null(rows["track_id"])).to_numpy(zero_copy_only=False), dtype=np.bool_),
         "changed": differs(record_basis_column(known), cold["basis"]),
         "model": differs(known_model, basis.model),
         "catalogue": differs(known_catalogue, basis.of_credits(cold["artist_ids"])),

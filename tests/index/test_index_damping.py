@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -173,7 +174,9 @@ def test_what_cannot_be_in_the_answer_is_not_looked_at(monkeypatch):
             return np.take_along_axis(scores, order, axis=1), rows[order]
 
     backend = Counting()
-    search = DampedSearch(backend, Lengths.of(backend), 0.9)
+    codes = faiss.IndexScalarQuantizer(16, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    codes.add(vectors)
+    search = DampedSearch(backend, Lengths.of(codes, 1.0), 0.9)
     search.search(vectors[:1], 10)
     assert looked_at == []
     monkeypatch.setattr(damping_module, "_EXTRA", 50)

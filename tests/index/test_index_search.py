@@ -76,7 +76,7 @@ def make_base(rows: dict[str, OracleRow], metric: Metric, *, copies: int = 1) ->
     space = SpaceRecord("als", DIM, metric)
     compiled = CompiledFilters(columns, artists, markets)
     backend = CpuFlat(index, 1024.0, threads=1)
-    lengths = Lengths.of(backend) if metric is Metric.INNER_PRODUCT else None
+    lengths = Lengths.of(index, 1024.0) if metric is Metric.INNER_PRODUCT else None
     return Base(space, snapshot, backend, columns, compiled, artists, markets, 10, lengths)
 
 

@@ -164,3 +164,28 @@ def test_a_table_that_appears_while_another_creates_it_keeps_its_rows(tmp_path, 
     late = Table.create(address, "t", "key", pa.table([["other"], [2]], schema=SCHEMA))
     assert late.read().to_pylist() == [{"key": "acknowledged", "value": 1}]
     assert late.version == 2
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_many_keys_are_found_whatever_lies_between(tmp_path, share):
+    """Rows deleted, written again and compacted on the way, and more keys than one filter takes."""
+    count = 20_000
+    ids = [f"k{number:05d}" for number in range(count)]
+    table = Table.create(str(tmp_path / "t.lance"), "t", "key", pa.table([ids, range(count)], schema=SCHEMA))
+    since = table.version
+    table.upsert(pa.table([ids[:6000:3], [-1] * 2000], schema=SCHEMA))
+    table.delete("value = 7 OR value = 11")
+    rng = np.random.default_rng(0)
+    wanted = [*rng.choice(ids, int(share * count), replace=False).tolist(), "unknown", ids[7]]
+
+    numbers = {int(key[1:]) for key in wanted if key != "unknown"} - {7, 11}
+    found = table.read(keys=wanted)
+    again = {number for number in numbers if number < 6000 and number % 3 == 0}
+    expected = {(f"k{number:05d}", -1 if number in again else number) for number in numbers}
+    assert set(zip(found["key"].to_pylist(), found["value"].to_pylist(), strict=True)) == expected
+    assert found.num_rows == len(expected)
+
+    newer = table.read(columns=["value", "key", ROW_VERSION], keys=wanted, since=since)
+    assert newer.schema.names == ["value", "key", ROW_VERSION]
+    assert set(newer["key"].to_pylist()) == {f"k{number:05d}" for number in again}
+    assert table.read(columns=["key"], keys=["no"] * 300 + ["nor"]).num_rows == 0
