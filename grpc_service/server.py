@@ -65,6 +65,8 @@ SERVICES: tuple[str, ...] = tuple(
 
 FLUSH_S = 0.25  # what the last replies get to leave, in seconds
 
+COUNT_INTERVAL_S = 60.0  # between two counts of fragments and versions, which grow over hours
+
 HEADROOM_RPCS = 64  # health, reflection and refusals on their way out, beyond the calls that are let in
 
 OnReady = Callable[[str], None]
@@ -119,7 +121,7 @@ class Server:
         self._health = HealthServicer()
         self._forwarder = Forwarder(worker.forwards_to) if worker is not None and worker.forwards_to else None
         self._calls = StatusInterceptor(options.max_concurrent_rpcs, self._forwarder)
-        self._polling: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
             interceptors=[self._calls],
             maximum_concurrent_rpcs=2 * options.max_concurrent_rpcs + HEADROOM_RPCS,
@@ -162,7 +164,10 @@ class Server:
             ) from error
         await self._grpc.start()
         await self.say_healthy(self._worker is None)
-        self._polling = asyncio.create_task(self._poll(), name="sync")
+        self._following = [
+            asyncio.create_task(self._poll(), name="sync"),
+            asyncio.create_task(self._count(), name="upkeep"),
+        ]
         return f"{_bracketed(self._options.host)}:{port}"
 
     async def say_healthy(self, healthy: bool) -> None:
@@ -175,8 +180,8 @@ class Server:
         """Drain: health says NOT_SERVING, calls in progress get the grace to finish, then everything is closed."""
         await self._health.enter_graceful_shutdown()
         self._work.draining.set()
-        if self._polling is not None:
-            self._polling.cancel()
+        for task in self._following:
+            task.cancel()
         refusing = asyncio.create_task(self._grpc.stop(self._options.grace_s))
         idle = asyncio.create_task(self._calls.idle.wait())
         await asyncio.wait({refusing, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -197,6 +202,15 @@ class Server:
                 await self._work.lookups.run(self._work.engine.sync)
             except Exception:
                 _log.exception("following the home folder failed; the next round comes")
+
+    async def _count(self) -> None:
+        """Count the alert figures now and then, so that no GetStatus has to wait for it."""
+        while True:
+            try:
+                await self._work.lookups.run(self._work.engine.count_upkeep)
+            except Exception:
+                _log.exception("the tables of the home could not be counted; the next round comes")
+            await asyncio.sleep(COUNT_INTERVAL_S)
 
 
 async def serve(

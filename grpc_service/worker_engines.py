@@ -59,6 +59,9 @@ class _WorkerEngine:
     def status(self) -> EngineStatus:
         return self._engine.status()
 
+    def count_upkeep(self) -> object:
+        return self._engine.count_upkeep()
+
     def sync(self) -> bool:
         return self._engine.sync()
 

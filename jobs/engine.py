@@ -28,7 +28,7 @@ from jobs.catch_up import CatchUp
 from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
-from jobs.maintain import maintain_after
+from jobs.maintain import UpkeepFigures, maintain_after
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projector, Projectors
@@ -74,6 +74,7 @@ class Engine:
         self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
+        self._upkeep: UpkeepFigures | None = None
         self.last_refreshed_with: TransferModel | None = None  # by the refresh before, which loaded it
         self._projectors = Projectors(store, self.home, device=device)
         self._neighbors = Neighbors(store, searcher)
@@ -134,7 +135,7 @@ class Engine:
         -------
         Engine
             To be closed, or used as a context manager. Such tracks are served from here on, unless there are more than
-            `jobs.catch_up.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
+            `jobs.missing.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
             home and projected them.
 
         Raises
@@ -336,7 +337,16 @@ class Engine:
             model_id=snapshot.model_id if snapshot is not None else "",
             device=status.device,
             read_only=self.read_only,
+            upkeep=self._upkeep,
         )
+
+    def count_upkeep(self) -> UpkeepFigures:
+        """Count the alert figures of the home's tables, for `status` to tell until they are counted again.
+
+        Costs some milliseconds a table, and some requests a table where the home lies on an object store.
+        """
+        self._upkeep = UpkeepFigures.count(self.store)
+        return self._upkeep
 
     # Changing --------------------------------------------------------------------------------------------------------
 
@@ -497,7 +507,7 @@ class Engine:
         """Adopt what other processes have published, ingested or withdrawn.
 
         What they stored and did not project is projected here, some of it at each call; more than
-        `jobs.catch_up.LEFT_TO_REFRESH` tracks are left to `refresh`.
+        `jobs.missing.LEFT_TO_REFRESH` tracks are left to `refresh`.
 
         Returns
         -------

@@ -225,7 +225,7 @@ def test_a_writer_that_was_started_again_waits_for_the_workers_that_are_there(pa
     with process(path) as there, subprocess.Popen(["sleep", "60"]) as never:
         handles = {one.pid: os.pidfd_open(one.pid) for one in (there, never)}
         first.close()
-        second = Followers(path, lambda: SERVED, living=handles, silence_s=3.0)
+        second = Followers(path, lambda: SERVED, living=handles, silence_s=2.0)
         try:
             second.look()  # the one that does not come back is killed: it may answer queries all the same
             assert never.wait(20) == -signal.SIGKILL
