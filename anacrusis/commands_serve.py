@@ -87,12 +87,13 @@ def _serve_by_workers(
     on_ready: Callable[[Mapping[str, Any]], None],
 ) -> None:
     from anacrusis.worker_processes import WorkerProcesses, reserve_port
-    from grpc_service.server import AddressError
 
     folder_of_home = shared_with.home_folder(home)
     try:
         reserved = reserve_port(options.host, options.port)
     except OSError as error:
+        from grpc_service.server import AddressError  # heavy, and not for a process that only watches
+
         raise AddressError(
             f"The server cannot listen on {options.host}:{options.port}: another process may hold the port, or the "
             "host has no such address; choose another port, or 0 for a free one."
