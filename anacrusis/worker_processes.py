@@ -218,11 +218,11 @@ class WorkerProcesses:
         running = {worker for worker in workers if not worker.over}
         while running:
             try:
-                kind, worker = self._events.get(timeout=max(deadline - time.monotonic(), 0.0))
+                kind, ended = self._events.get(timeout=max(deadline - time.monotonic(), 0.0))
             except queue.Empty:
-                kind, worker = "stop", None
-            if kind == "ended" and worker is not None:
-                running.discard(worker)
+                kind, ended = "stop", None
+            if kind == "ended" and ended is not None:
+                running.discard(ended)
             elif kind == "stop":
                 for each in running:
                     each.process.kill()
