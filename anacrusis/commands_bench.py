@@ -93,8 +93,8 @@ def refresh(
         list[int] | None, typer.Option(min=1000, help="Size of the made catalogue; repeatable (default: 30000).")
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Refreshes of each kind, up to 100,000 tracks; medians count.")
-    ] = 3,
+        int, typer.Option(min=1, help="Pairs of refreshes, up to 100,000 tracks; the median ratio counts.")
+    ] = 5,
     networks: Annotated[
         int | None, typer.Option(min=1, help="Networks of the transfer (default: as many as `train` makes).")
     ] = None,

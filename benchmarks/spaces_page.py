@@ -107,7 +107,7 @@ def refresh(result: Mapping[str, Any]) -> str:
                 f"{everything['seconds']:.1f}",
                 f"{changed['projected']:,}",
                 f"{changed['seconds']:.2f}",
-                f"{changed['seconds'] / everything['seconds']:.1%}",
+                f"{size['ratio']:.1%}",
                 f"{size['peak_memory_bytes'] / 2**30:.1f}",
             ]
         )
@@ -117,14 +117,14 @@ def refresh(result: Mapping[str, Any]) -> str:
         for size in result["sizes"]
         for which, words in (("median_everything", "everything"), ("median_changed", "what changed"))
     ]
+    networks = " and ".join(f"{size['networks']} networks at {size['tracks']:,}" for size in result["sizes"])
     repeats = " and ".join(f"{size['repeats']} at {size['tracks']:,}" for size in result["sizes"])
     return (
         "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
-        "warm, a ranking transfer as `train` makes it, at a million tracks of one network alone (more make projecting "
-        "dearer, and nothing cheaper). In one run "
+        f"warm, a ranking transfer of {networks}. In one run "
         "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
-        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}; memory is the process's "
-        "peak.\n\n"
+        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}, for the share of "
+        "the ratio of each pair; memory is the process's peak.\n\n"
         + table(
             [
                 "tracks",

@@ -265,9 +265,9 @@ class Store:
         rows = self._tracks.read(columns=[*TRACKS.names, ROW_VERSION], keys=track_ids, since=since, handle=handle)
         return rows, int(handle.version)
 
-    def track_columns(self, columns: Sequence[str]) -> pa.Table:
-        """Give some columns of the metadata of all tracks, ``basis`` among them where it is named."""
-        return self._tracks.read(columns=columns)
+    def track_columns(self, columns: Sequence[str], track_ids: Sequence[str] | None = None) -> pa.Table:
+        """Give some columns of the metadata of tracks, of all where no ids are given; ``basis`` may be named."""
+        return self._tracks.read(columns=columns, keys=track_ids)
 
     def heard_ids(self, encoder_id: str) -> pa.ChunkedArray:
         """Give the ids of all tracks that have a content vector of an encoder."""

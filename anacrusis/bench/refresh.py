@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def bench_refresh(
     tracks : int
         In the made catalogue.
     repeats : int
-        Of both; the medians count.
+        Of both, one behind the other; the median of their ratios counts.
     networks : int, optional
         Of the transfer; None: as many as a training makes. More make projecting dearer, and nothing cheaper.
     encoder : str
@@ -89,6 +90,8 @@ def bench_refresh(
                 _change(engine, made, turn[grows], turn[~grows])
                 pairs.append((everything, _timed(engine, on_progress, everything=False)))
             tiers = engine.status().tier_counts
+    # Of each pair, which ran one behind the other: how fast a shared machine is at the moment drops out.
+    ratio = median(changed["seconds"] / everything["seconds"] for everything, changed in pairs)
     return {
         "tracks": tracks,
         "artists": len(np.unique(made.artist)),
@@ -104,24 +107,21 @@ def bench_refresh(
         "median_everything": _median([all_ for all_, _ in pairs]),
         "median_changed": _median([some for _, some in pairs]),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "checks": [_check(tracks, pairs)],
+        "ratio": ratio,
+        "checks": [
+            {
+                "name": f"refresh of 1 % of the artists beside one of all, {tracks} tracks",
+                "measured": ratio,
+                "bound": MAX_RATIO,
+                "holds": ratio <= MAX_RATIO,
+            }
+        ],
     }
 
 
 def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Take the run whose seconds are the median, the longer of two in the middle."""
     return sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-
-
-def _check(tracks: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    everything, changed = (_median(runs) for runs in zip(*pairs, strict=True))
-    ratio = changed["seconds"] / everything["seconds"]
-    return {
-        "name": f"refresh of 1 % of the artists beside one of all, {tracks} tracks",
-        "measured": ratio,
-        "bound": MAX_RATIO,
-        "holds": ratio <= MAX_RATIO,
-    }
 
 
 def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict[str, Any]:
