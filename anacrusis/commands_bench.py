@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anacrusis import commands_bench_search
+from anacrusis import commands_bench_search, commands_bench_serve
 from anacrusis.commands_bench_search import show_checks
 from anacrusis.console import report, shown_progress, table
 from anacrusis.context import Json, shared
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     bench.command()(transfer)
     bench.command()(refresh)
     commands_bench_search.register(bench)
+    commands_bench_serve.register(bench)
     app.add_typer(bench, name="bench")
 
 
@@ -144,4 +145,3 @@ def refresh(
                 ],
             )
         show_checks(result["checks"])
-

@@ -108,8 +108,8 @@ def serve(result: Result) -> str:
         f"Calls that come at random moments, at shares of the top rate of {load['top_per_s']:,.0f} a second; latency "
         "counts from when a call was due, of those that were answered:",
         table(["offered", "calls/s", "answered/s", "p50, ms", "p90, ms", "p99, ms"], offered),
-        f"While {ingest['ingested_per_s']:.0f} tracks a second were ingested (content vectors given) and a snapshot was "
-        f"published in each turn, queries went on at {ingest['share']:.0%} of their quiet rate.",
+        f"While {ingest['ingested_per_s']:.0f} tracks a second were ingested (content vectors given) and a snapshot "
+        f"was published in each turn, queries went on at {ingest['share']:.0%} of their quiet rate.",
     ]
     return "\n\n".join(parts)
 
@@ -159,7 +159,9 @@ def gpu(result: Result) -> str:
             for one in size["batches"]
         ]
         parts.append(f"**{size['tracks']:,} x {size['dim']}**; one scan takes {size['bound_ms']:.3f} ms at least")
-        parts.append(table(["queries a call", "GPU, ms", "GPU, queries/s", "share of the bound", "CPU, queries/s"], rows))
+        parts.append(
+            table(["queries a call", "GPU, ms", "GPU, queries/s", "share of the bound", "CPU, queries/s"], rows)
+        )
     return "\n\n".join(parts)
 
 
@@ -208,8 +210,8 @@ def page() -> str:
     parts = [
         "# Searching and serving, measured",
         "Every figure comes from the command above it; `python -m benchmarks.serving_page` writes this page from their "
-        "JSON in `benchmarks/results/`. Ratios are of one run, in which what is compared takes turns. The peers are those "
-        "of the extra `bench`, each with its own defaults but for the sizes of its graph, which are the same for all.",
+        "JSON in `benchmarks/results/`. Ratios are of one run, in which what is compared takes turns. The peers are "
+        "those of the extra `bench`, with their own defaults but for the sizes of the graph, the same for all.",
     ]
     results: dict[str, Result] = {}
     for title, name, command, make, plots in SECTIONS:

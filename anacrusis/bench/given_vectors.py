@@ -1,6 +1,6 @@
 """A server that hears no music: an ingested track brings its content vector in place of samples.
 
-All the rest is what `anacrusis serve` does: decoding (of a tenth of a second), projecting, the durable commit, the search.
+All the rest is what `anacrusis serve` does: decoding (a second), projecting, the durable commit, the search.
 ``python -m anacrusis.bench.given_vectors HOME`` prints its address and serves until it is told to stop (SIGTERM).
 """
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from jobs import Engine
 
 CONTENT_DIM = 64
-SAMPLE_RATE_HZ = 16_000
-SAMPLES = SAMPLE_RATE_HZ // 10
+SAMPLE_RATE_HZ = 4_000
+SAMPLES = SAMPLE_RATE_HZ  # a second: the shortest that is taken
 
 
 class GivenVectors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,10 @@ def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]
     found = []
     for batch in BATCHES:
         queries = rng.standard_normal((batch, DIM), np.float32)
-        gpu_s = _median_s(lambda queries=queries: gpu.search(queries, K), repeats)
+        gpu_s = _median_s(partial(gpu.search, queries, K), repeats)
         cpu_s = None
         if batch * count <= max(CPU_SCORES, count):
-            cpu_s = _median_s(lambda queries=queries: cpu.search(queries, K), min(repeats, 3))
+            cpu_s = _median_s(partial(cpu.search, queries, K), min(repeats, 3))
         found.append(
             {
                 "batch": batch,
@@ -87,7 +88,10 @@ def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]
         )
     some = rng.standard_normal((16, DIM), np.float32)
     same = np.mean(
-        [len(np.intersect1d(mine, best)) / K for mine, best in zip(gpu.search(some, K)[1], cpu.search(some, K)[1], strict=True)]
+        [
+            len(np.intersect1d(mine, best)) / K
+            for mine, best in zip(gpu.search(some, K)[1], cpu.search(some, K)[1], strict=True)
+        ]
     )
     gpu.close()
     return {
@@ -95,7 +99,9 @@ def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]
         "dim": DIM,
         "bound_ms": bound_ms,
         "batches": found,
-        "checks": [at_least(f"{count:,} tracks: what the GPU finds beside the CPU, recall@{K}", float(same), MIN_RECALL)],
+        "checks": [
+            at_least(f"{count:,} tracks: what the GPU finds beside the CPU, recall@{K}", float(same), MIN_RECALL)
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""milvus-lite behind its gRPC, as a server and as clients: ``python -m anacrusis.bench.milvus``, orders on standard input.
+"""milvus-lite behind its gRPC, as server and as clients; ``python -m anacrusis.bench.milvus`` takes orders.
 
 It brings faiss-cpu, which cannot stand beside faiss-gpu in one environment, so another interpreter may run this module:
 it imports nothing but NumPy, pymilvus and milvus-lite.
@@ -85,6 +85,7 @@ class Milvus:
 
     def do_closed(self, seconds: float, effort: int) -> list[float]:
         """Have every client ask again and again; gives the milliseconds of each call."""
+
         def asking(client: Any) -> Callable[[int], object]:
             return lambda call: self._search(client, self._queries[call % len(self._queries)], effort)
 

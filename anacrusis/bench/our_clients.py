@@ -1,4 +1,4 @@
-"""Clients of this service, as its users have them: ``python -m anacrusis.bench.our_clients``, orders on standard input."""
+"""Clients as users of the service have them: ``python -m anacrusis.bench.our_clients``, orders on standard input."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class OurClients:
 
     def do_closed(self, seconds: float) -> list[float]:
         """Have every client ask again and again; gives the milliseconds of each call."""
+
         def asking(client: Client) -> Callable[[int], object]:
             return lambda call: client.neighbors_of_vector(self._queries[call % len(self._queries)], k=self._k)
 

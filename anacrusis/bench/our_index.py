@@ -1,4 +1,4 @@
-"""This project's own search among the contenders: a home folder, opened as the server opens it."""
+"""Our own search among the contenders: a home folder, opened as the server opens it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anacrusis.bench.contenders import Listed
 from anacrusis.bench.peer_graphs import EF_CONSTRUCTION, EFFORTS, M
 
+REFINED = 2  # times as many candidates as asked for are compared again by the whole vectors
 PARTITION_ROWS = 1_000_000  # one graph up to here, as the others have
 _PIECE = 10_000
 
@@ -19,8 +20,7 @@ _PIECE = 10_000
 class LanceDb:
     """LanceDB's IVF_HNSW_SQ, re-ranked by the stored vectors."""
 
-    efforts: Sequence[int] = EFFORTS
-    REFINED = 2  # times as many candidates as asked for are compared again by the whole vectors
+    efforts: Sequence[int] = tuple(REFINED * effort for effort in EFFORTS)  # it keeps at least those
 
     def build(self, vectors: NDArray[np.float32], folder: Path) -> None:
         """See `Contender.build`."""
@@ -51,8 +51,8 @@ class LanceDb:
 
     def search(self, query: NDArray[np.float32], effort: int) -> Any:
         """See `Contender.search`."""
-        asked = self._table.search(query, vector_column_name="vector").distance_type("dot").select(["row"])
-        return asked.nprobes(16).ef(effort).refine_factor(self.REFINED).limit(self._k).to_arrow()
+        asked = self._table.search(query, vector_column_name="vector").distance_type("dot").select(["row", "_distance"])
+        return asked.nprobes(16).ef(effort).refine_factor(REFINED).limit(self._k).to_arrow()
 
     def rows(self, answer: Any) -> NDArray[np.int64]:
         """See `Contender.rows`."""

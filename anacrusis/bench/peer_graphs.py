@@ -93,7 +93,7 @@ class Voyager:
         index = voyager.Index(
             voyager.Space.InnerProduct, num_dimensions=vectors.shape[1], M=M, ef_construction=EF_CONSTRUCTION
         )
-        index.add_items(vectors)
+        index.add_items(np.array(vectors))  # it takes no read-only array
         index.save(str(folder / "index"))
 
     def open(self, folder: Path, k: int) -> None:

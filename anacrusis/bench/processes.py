@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
@@ -26,9 +28,18 @@ def memory() -> dict[str, int]:
     }
 
 
-def keep_to_cores(count: int) -> None:
-    """Let this process, and every thread that it starts from now on, run on so many of its cores."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+@contextmanager
+def _on_cores(count: int | None) -> Iterator[None]:
+    """Have processes that are started meanwhile run on so many of this one's cores; None: on all.
+
+    From their beginning, because OpenMP makes as many threads as there are cores when it is loaded.
+    """
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(own)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 class Worker:
@@ -39,21 +50,24 @@ class Worker:
     module : str
         Run with ``python -m``; calls `serve_orders`.
     *arguments : str
+    cores : int, optional
+        How many it may run on; None: all.
     python : str, optional
         The interpreter, where it is not this one.
     """
 
-    def __init__(self, module: str, *arguments: str, python: str = sys.executable) -> None:
+    def __init__(self, module: str, *arguments: str, cores: int | None = None, python: str = sys.executable) -> None:
         self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
-        self._process = subprocess.Popen(  # noqa: S603
-            [python, "-m", module, *arguments],
-            # An interpreter of another environment finds the module from here.
-            cwd=Path(__file__).parents[2] if python != sys.executable else None,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
+        with _on_cores(cores):
+            self._process = subprocess.Popen(  # noqa: S603
+                [python, "-m", module, *arguments],
+                # An interpreter of another environment finds the module from here.
+                cwd=Path(__file__).parents[2] if python != sys.executable else None,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+            )
 
     def __enter__(self) -> Self:
         return self

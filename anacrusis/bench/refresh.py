@@ -139,7 +139,9 @@ def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict
     }
 
 
-def _fill(engine: Engine, made: MadeCatalogue, unheard: set[int], networks: int | None, on_progress: OnProgress) -> None:
+def _fill(
+    engine: Engine, made: MadeCatalogue, unheard: set[int], networks: int | None, on_progress: OnProgress
+) -> None:
     """Store the catalogue, a training that places its warm tracks, and a transfer fitted to it."""
     from artist_transfer import FitOptions, RankingOptions, fit
     from index import SpaceRecord

@@ -138,7 +138,8 @@ def _unary(folder: Path, address: str, repeats: int, seconds: float) -> dict[str
             ours.append(together(asking_us, "closed", seconds=seconds, callers=CALLERS))
             echoed.append(together(asking_echo, "closed", seconds=seconds, callers=CALLERS))
     share = statistics.median(mine["per_s"] / other["per_s"] for mine, other in zip(ours, echoed, strict=True))
-    name = f"{CLIENT_PROCESSES * CALLERS} clients, one query a call: calls a second beside an echo server of the same bytes"
+    count = CLIENT_PROCESSES * CALLERS
+    name = f"{count} clients, one query a call: calls a second beside an echo server of the same bytes"
     return {
         "reply_bytes": (folder / "reply").stat().st_size,
         "per_s": statistics.median(one["per_s"] for one in ours),

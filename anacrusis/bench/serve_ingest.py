@@ -78,7 +78,9 @@ def while_ingesting(folder: Path, repeats: int, seconds: float) -> dict[str, Any
                 found / ingested if ingested else 0.0,
                 1.0,
             ),
-            at_least("while releases pour in: snapshots published in each turn", min(one["published"] for one in busy), 1),
+            at_least(
+                "while releases pour in: snapshots published in each turn", min(one["published"] for one in busy), 1
+            ),
         ],
     }
 

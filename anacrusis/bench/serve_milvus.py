@@ -1,9 +1,10 @@
-"""This service and milvus-lite, each over its own gRPC with its own client library."""
+"""Our service and milvus-lite, each over its own gRPC with its own client library."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,11 +53,9 @@ def beside_milvus(folder: Path, address: str, repeats: int, seconds: float, pyth
             tuned = theirs[0].ask("tune", folder=str(folder), least_recall=LEAST_RECALL)
         except BenchError as error:
             return {"skipped": f"milvus-lite failed: {error}", "checks": []}
-        ours = _connected(stack, _OURS, address, folder, None)
+        ours = _connected(stack, _OURS, address, folder, sys.executable)
         recall = ours[0].ask("recall", folder=str(folder))
-        rounds = [
-            (_turn(ours, seconds), _turn(theirs, seconds, effort=int(tuned["effort"]))) for _ in range(repeats)
-        ]
+        rounds = [(_turn(ours, seconds), _turn(theirs, seconds, effort=int(tuned["effort"]))) for _ in range(repeats)]
     rate = statistics.median(mine["per_s"] / other["per_s"] for mine, other in rounds)
     p99 = statistics.median(mine["p99_ms"] / other["p99_ms"] for mine, other in rounds)
     at = f"{CLIENT_PROCESSES * CALLERS} clients at recall@{K} of {recall:.4f}, milvus-lite at {tuned['recall']:.4f}"
@@ -86,15 +85,14 @@ def _missing(python: str) -> str:
         return ""
     said = done.stderr.strip().splitlines()
     return (
-        f"{python} has no milvus-lite ({said[-1] if said else done.returncode}): it brings faiss-cpu, which cannot stand "
-        "beside faiss-gpu, so make another environment with pip install milvus-lite pymilvus, and name its interpreter "
-        "with --milvus-python"
+        f"{python} has no milvus-lite ({said[-1] if said else done.returncode}): it brings faiss-cpu, which cannot "
+        "stand beside faiss-gpu, so make another environment with pip install milvus-lite pymilvus, and name its "
+        "interpreter with --milvus-python"
     )
 
 
-def _connected(stack: ExitStack, module: str, address: str, folder: Path, python: str | None) -> list[Worker]:
-    own = {"python": python} if python is not None else {}
-    workers = [stack.enter_context(Worker(module, **own)) for _ in range(CLIENT_PROCESSES)]
+def _connected(stack: ExitStack, module: str, address: str, folder: Path, python: str) -> list[Worker]:
+    workers = [stack.enter_context(Worker(module, python=python)) for _ in range(CLIENT_PROCESSES)]
     for worker in workers:
         worker.ask("connect", address=address, folder=str(folder), k=K, threads=CALLERS)
     return workers

@@ -90,7 +90,7 @@ def write_vectors(
     if factors is None:
         made = _Made(tracks, dim, seed)
         asked = made.rows(rng.integers(0, tracks, 2 * queries), rng)
-        pieces = (
+        pieces: Iterator[Float32Array] = (
             made.rows(np.arange(at, min(at + _PIECE, tracks)), np.random.default_rng([seed, at]))
             for at in range(0, tracks, _PIECE)
         )
