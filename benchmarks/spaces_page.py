@@ -195,6 +195,24 @@ def backfill(result: Mapping[str, Any]) -> str:
     )
 
 
+def rollback(result: Mapping[str, Any]) -> str:
+    """Tell what a rollback costs that has many tracks to take along."""
+    rows = [
+        [name, *(f"{result[name][figure]:.1f}" for figure in ("seconds", "cpu_s", "query_p50_ms"))]
+        for name in ("to another space", "within a space")
+    ]
+    return "\n\n".join(
+        (
+            f"{result['tracks_to_take_along']:,} tracks of {result['dim']} dimensions are taken in and folded by a "
+            f"refresh ({result['refresh_s']:.0f} s) after the snapshots that are gone back to; with "
+            f"{result['tracks_served_before']:,} others they are found right behind each switch. Until the next "
+            "refresh they are fresh rows, which queries pay for. One process, one thread; the machine's load average "
+            f"was {result['load_average']}.",
+            table(["rollback", "seconds", "of a processor's", "query afterwards, p50, ms"], rows),
+        )
+    )
+
+
 SECTIONS = (
     (
         "The bridge",
@@ -215,6 +233,12 @@ SECTIONS = (
         "snapshot-costs",
         "python -m benchmarks.snapshot_costs --json benchmarks/results/snapshot-costs.json",
         snapshot,
+    ),
+    (
+        "A rollback that takes much along",
+        "rollback",
+        "OMP_NUM_THREADS=1 python -m benchmarks.rollback --json benchmarks/results/rollback.json",
+        rollback,
     ),
     (
         "A retrain under load",

@@ -58,7 +58,14 @@ def write_index(files: HomeFiles, folder: str, base: BaseIndex, space: SpaceReco
 
 
 def read_index(
-    files: HomeFiles, folder: str, space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int
+    files: HomeFiles,
+    folder: str,
+    space: SpaceRecord,
+    snapshot: SnapshotRecord,
+    ids_sha256: str,
+    count: int,
+    *,
+    mapped: bool = False,
 ) -> tuple[Any, float]:
     """Read a snapshot's index.
 
@@ -68,6 +75,9 @@ def read_index(
         Hash of the ids that its rows have to stand for.
     count : int
         How many those are.
+    mapped : bool
+        Whether its codes stay in the file, of which all processes of a machine share one copy in memory, and are never
+        written to.
 
     Returns
     -------
@@ -89,7 +99,7 @@ def read_index(
         if getattr(found, name) != value:
             raise UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
     except RuntimeError as error:
         raise UnusableIndexError("FAISS cannot read it") from error
     if index.ntotal != expected.count or index.d != expected.dim:

@@ -28,7 +28,7 @@ from jobs.catch_up import CatchUp
 from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
-from jobs.maintain import maintain_after
+from jobs.maintain import UpkeepFigures, maintain_after
 from jobs.outcome import IngestOutcome, without_tracks
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projector, Projectors
@@ -60,6 +60,7 @@ class Engine:
         device: str,
         limits: AudioLimits,
         retention: Retention,
+        encoder_threads: int | None = None,
     ) -> None:
         self.home = store.layout
         self.store = store
@@ -69,9 +70,11 @@ class Engine:
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
+        self._encoder_threads = encoder_threads
         self._closed = False
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
+        self._upkeep: UpkeepFigures | None = None
         self.last_refreshed_with: TransferModel | None = None  # by the refresh before, which loaded it
         self._projectors = Projectors(store, self.home, device=device)
         self._neighbors = Neighbors(store, searcher)
@@ -94,6 +97,8 @@ class Engine:
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
+        search_threads: int | None = None,
+        encoder_threads: int | None = None,
     ) -> Self:
         """Open a home folder.
 
@@ -119,12 +124,18 @@ class Engine:
         project_missing : bool
             Whether tracks are projected that were stored but not yet projected, because a process ended between the
             two; not where a refresh follows, which projects them with all others.
+        search_threads : int, optional
+            Threads of one search on the CPU, 1 or more; None: one a core.
+        encoder_threads : int, optional
+            Threads of torch in this process, from the moment that the encoder is loaded, 1 or more; None: torch's own
+            choice. Where both are at work at once, their sum is best kept to the cores: threads that split a piece of
+            work wait for each other, and those that have no core make all others wait.
 
         Returns
         -------
         Engine
             To be closed, or used as a context manager. Such tracks are served from here on, unless there are more than
-            `jobs.catch_up.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
+            `jobs.missing.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
             home and projected them.
 
         Raises
@@ -136,7 +147,7 @@ class Engine:
         """
         store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
-            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
+            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device), threads=search_threads)
             engine = cls(
                 store,
                 searcher,
@@ -144,6 +155,7 @@ class Engine:
                 device=device,
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
+                encoder_threads=encoder_threads,
             )
             if project_missing and not read_only:
                 engine._catch_up.serve_missing()
@@ -177,6 +189,10 @@ class Engine:
             if self._encoder is None:
                 from encoders import load_encoder
 
+                if self._encoder_threads is not None:
+                    import torch
+
+                    torch.set_num_threads(self._encoder_threads)
                 self._encoder = load_encoder(self._encoder_name, device=self.device)
             return self._encoder
 
@@ -321,7 +337,16 @@ class Engine:
             model_id=snapshot.model_id if snapshot is not None else "",
             device=status.device,
             read_only=self.read_only,
+            upkeep=self._upkeep,
         )
+
+    def count_upkeep(self) -> UpkeepFigures:
+        """Count the alert figures of the home's tables, for `status` to tell until they are counted again.
+
+        Costs some milliseconds a table, and some requests a table where the home lies on an object store.
+        """
+        self._upkeep = UpkeepFigures.count(self.store)
+        return self._upkeep
 
     # Changing --------------------------------------------------------------------------------------------------------
 
@@ -482,7 +507,7 @@ class Engine:
         """Adopt what other processes have published, ingested or withdrawn.
 
         What they stored and did not project is projected here, some of it at each call; more than
-        `jobs.catch_up.LEFT_TO_REFRESH` tracks are left to `refresh`.
+        `jobs.missing.LEFT_TO_REFRESH` tracks are left to `refresh`.
 
         Returns
         -------
@@ -491,6 +516,16 @@ class Engine:
         """
         # A replica leaves the projecting of what is missing to those who write.
         return self.searcher.sync() if self.read_only else self._catch_up.sync()
+
+    def catch_up(self) -> bool:
+        """Adopt what was ingested or withdrawn in the served snapshot; projects nothing, and switches to no other one.
+
+        Returns
+        -------
+        bool
+            Whether anything was new.
+        """
+        return self.searcher.catch_up()
 
     def adopt(self) -> None:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""
