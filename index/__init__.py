@@ -46,6 +46,7 @@ from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
 from index.tables import TableFigures
+from index.threads import set_search_threads
 from index.types import (
     MAX_K,
     NO_DATE,
@@ -136,5 +137,6 @@ __all__ = [
     "is_object_store",
     "record_basis",
     "record_basis_column",
+    "set_search_threads",
     "vector_column",
 ]

@@ -195,9 +195,8 @@ class CpuFlat:
 
     def _heap(self, queries: Float32Array, k: int, alive: Bitmap | None) -> tuple[Float32Array, Int64Array]:
         if self._threads is not None:
-            # OpenMP keeps this number per calling thread, so it is set where the search runs. FAISS splits the queries
-            # of a call, and no single one: further threads would be woken, and waited for, to do nothing.
-            faiss.omp_set_num_threads(min(self._threads, len(queries)))
+            # OpenMP keeps this number per calling thread, so it is set where the search runs.
+            faiss.omp_set_num_threads(self._threads)
         if alive is None:
             scores, rows = self._index.search(queries, k)
         else:
