@@ -64,11 +64,11 @@ def bench_gpu(
 
 
 def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]:
-    from index.backends import make_backend
+    from index.backends import CpuFlat, GpuFlat
 
     rng = np.random.default_rng(0)
     index = _filled(count, rng)
-    cpu, gpu = make_backend(index, 1.0, device="cpu"), make_backend(index, 1.0, device="gpu")
+    cpu, gpu = CpuFlat(index), GpuFlat(index)
     bound_ms = 1e3 * 2 * count * DIM / (bandwidth_tb_per_s * 1e12)
     found = []
     for batch in BATCHES:
