@@ -167,9 +167,10 @@ def _opened(
     shared_with: Context, options: ServerOptions, home: str | None, *, read_only: bool, replica: bool
 ) -> Iterator[Engine]:
     """Open the home for one process of a server, which keeps to its share of the cores."""
+    from index import usable_threads
     from jobs import Threads
 
-    shares = share_cores(options, len(os.sched_getaffinity(0)), encodes=not replica)
+    shares = share_cores(options, usable_threads(), encodes=not replica)
     with shared_with.open_engine(
         home,
         create=not read_only,

@@ -46,7 +46,7 @@ from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
 from index.tables import TableFigures
-from index.threads import set_search_threads
+from index.threads import set_search_threads, usable_threads
 from index.types import (
     MAX_K,
     NO_DATE,
@@ -138,5 +138,6 @@ __all__ = [
     "record_basis",
     "record_basis_column",
     "set_search_threads",
+    "usable_threads",
     "vector_column",
 ]

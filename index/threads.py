@@ -17,3 +17,8 @@ def set_search_threads(count: int) -> None:
         for, to do nothing.
     """
     faiss.omp_set_num_threads(count)
+
+
+def usable_threads() -> int:
+    """Count the threads that OpenMP takes where nobody says otherwise: one a core, or what ``OMP_NUM_THREADS`` says."""
+    return int(faiss.omp_get_max_threads())
