@@ -22,6 +22,7 @@ from anacrusis import (
     commands_demo,
     commands_evaluate,
     commands_feedback,
+    commands_index,
     commands_query,
     commands_serve,
     commands_space,
@@ -76,6 +77,7 @@ commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)
+commands_index.register(app)
 commands_bench.register(app)
 commands_evaluate.register(app)
 

@@ -10,7 +10,7 @@ import typer
 
 from anacrusis import commands_snapshots
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import MAX_SEED, Home, Json, RayAddress, Workers, shared
+from anacrusis.context import MAX_SEED, Home, IndexKind, Json, RayAddress, Workers, shared
 from anacrusis.settings import keep_ray_quiet
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
                     s["snapshot_id"],
                     s["space_id"],
                     s["row_count"],
-                    s["index_kind"],
+                    _index(s),
                     s["model_id"],
                     s["created_at"],
                     "yes" if s["published"] else "",
@@ -122,6 +122,13 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
                 for s in snapshots
             ],
         )
+
+
+def _index(snapshot: dict[str, Any]) -> str:
+    tuning = snapshot["tuning"]
+    if tuning is None:
+        return str(snapshot["index_kind"])
+    return f"{snapshot['index_kind']}, recall@{tuning['k']} {tuning['measured']:.4f} at {tuning['effort']}"
 
 
 def compare(
@@ -214,6 +221,7 @@ def publish(
             "where it has no transfer of its own."
         ),
     ] = True,
+    index_kind: IndexKind = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -232,7 +240,9 @@ def publish(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
         )
         carried, why = bridge_if_due(engine, space_id, on_progress=on_progress) if bridge else (None, "")
-        done = engine.refresh(space_id=space_id, again=True, after=after, on_progress=on_progress)
+        done = engine.refresh(
+            space_id=space_id, again=True, after=after, index_kind=index_kind, on_progress=on_progress
+        )
     found: dict[str, Any] = {"comparison": compared.as_dict()} if compared is not None else {}
     found |= {"bridge": carried.as_dict() if carried is not None else None, "no_bridge": why}
     if report(json_to, done.as_dict() | found):
@@ -322,6 +332,7 @@ def refresh(
     on_ray: Annotated[bool, typer.Option("--ray", help="Project on Ray, as an address or workers mean, too.")] = False,
     ray_address: RayAddress = "",
     workers: Workers = 0,
+    index_kind: IndexKind = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -349,7 +360,12 @@ def refresh(
             keep_ray_quiet()
             project = projecting_on_ray(engine.home, ray, device=engine.device, closing=closing)
         done = engine.refresh(
-            artist or None, space_id=space_id, everything=everything, on_progress=on_progress, project=project
+            artist or None,
+            space_id=space_id,
+            everything=everything,
+            on_progress=on_progress,
+            project=project,
+            index_kind=index_kind,
         )
     _show_refresh(done, json_to)
 

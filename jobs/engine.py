@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from encoders import AudioLimits
 from index import (
+    AUTO,
     FeedbackEvent,
     Retention,
     Searcher,
@@ -22,6 +23,7 @@ from index import (
     TrackRecord,
     UnknownSpaceError,
     WriteBatch,
+    check_kind,
 )
 from jobs.answers import EmbeddingAnswer, EngineStatus
 from jobs.catch_up import CatchUp
@@ -60,12 +62,14 @@ class Engine:
         device: str,
         limits: AudioLimits,
         retention: Retention,
+        index_kind: str = AUTO,
     ) -> None:
         self.home = store.layout
         self.store = store
         self.searcher = searcher
         self.device = device
         self.retention = retention
+        self.index_kind = check_kind(index_kind)
         self.gate = Gate()
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
@@ -91,6 +95,7 @@ class Engine:
         device: str = "auto",
         limits: AudioLimits | None = None,
         retention: Retention | None = None,
+        index_kind: str = AUTO,
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
@@ -111,6 +116,8 @@ class Engine:
             What audio is taken.
         retention : index.Retention, optional
             Which snapshots and spaces a refresh keeps when it has published; the defaults where none is given.
+        index_kind : str
+            One of `index.KINDS`: what refreshes build.
         read_only : bool
             Whether nothing is written to the home, which has to be there, and every call that would is refused: a
             replica answers queries, and follows by `sync` what is published, ingested and withdrawn elsewhere.
@@ -144,6 +151,7 @@ class Engine:
                 device=device,
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
+                index_kind=index_kind,
             )
             if project_missing and not read_only:
                 engine._catch_up.serve_missing()
@@ -392,6 +400,7 @@ class Engine:
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
         project: Callable[[Projector], ProjectTracks] | None = None,
+        index_kind: str | None = None,
     ) -> RefreshReport:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
@@ -417,6 +426,9 @@ class Engine:
         project : callable, optional
             Gives what projects tracks with a projector, such as `jobs.refresh_on_ray.projecting_on_ray`; None: this
             thread does.
+        index_kind : str, optional
+            Instead of the engine's own. Another one than the newest snapshot's is built also where nothing has
+            changed; "auto" leaves that as it is.
 
         Returns
         -------
@@ -433,7 +445,8 @@ class Engine:
             Somebody published or rolled back since `after`, or while it ran; what was projected is staged, so that
             running it again is cheap.
         """
-        self._to_refresh(space_id)  # an unknown one is refused before anything is waited for
+        self._to_refresh(space_id)  # what is unknown is refused before anything is waited for
+        kind = check_kind(index_kind or self.index_kind)
         with self._refreshing, self.store.lease("refresh") as lease:
             log = read_log(self.store, after)
             space = self.find_space(space_id or (self.store.snapshot(log[-1].snapshot_id).space_id if log else ""))
@@ -448,6 +461,7 @@ class Engine:
                 on_progress=on_progress,
                 should_stop=should_stop,
                 project=project,
+                index_kind=kind,
             )
             return replace(done, maintenance=maintain_after(self, lease, on_progress))
 
