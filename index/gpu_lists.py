@@ -8,7 +8,7 @@ from typing import Any
 import faiss
 
 from index.backends import gpu_resources, reset_on, shrunk
-from index.lists import Lists
+from index.lists import Lists, looking_at
 from index.types import MAX_K, Float32Array, Int64Array
 
 # A GPU reads lists so many times as fast as the CPU scans rows; by its memory's bandwidth it is more.
@@ -48,10 +48,8 @@ class GpuLists:
         return scores, rows
 
     def _search(self, queries: Float32Array, k: int, effort: int) -> tuple[Float32Array, Int64Array]:
-        wanted: Any = faiss.SearchParametersIVF()
-        wanted.nprobe = effort
         small, shrink = shrunk(queries)
-        scores, rows = self._index.search(small, k, params=wanted)
+        scores, rows = self._index.search(small, k, params=looking_at(effort))
         return scores / shrink, rows
 
     def least_effort(self, k: int) -> int:
