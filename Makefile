@@ -39,6 +39,7 @@ check: install  ## Lint, types, the layering of the rooms, the proto, deploy/; t
 	$(BIN)/python -m grpc_service.generate --check
 	$(BIN)/python -m benchmarks.readme_results --check
 	$(BIN)/python -m benchmarks.spaces_page --check
+	$(BIN)/python -m benchmarks.serving_page --check
 	$(BIN)/python -m benchmarks.scale --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/kubernetes-validate --strict deploy/kubernetes/*.yaml deploy/kubernetes/gpu/*.yaml

@@ -24,8 +24,10 @@ from anacrusis import (
     commands_feedback,
     commands_index,
     commands_query,
+    commands_refresh,
     commands_serve,
     commands_space,
+    commands_status,
 )
 from anacrusis.console import say
 from anacrusis.context import EXIT_FAILURE, EXIT_USAGE, Context
@@ -34,6 +36,7 @@ from anacrusis.settings import SettingsError, load_settings
 # Nothing that the caller wrote is to blame, and the same words may well do the next time.
 _NO_USAGE_ERRORS = frozenset(
     {"HOME_BUSY", "LEASE_LOST", "PUBLISHED_MEANWHILE", "REFRESH_STOPPED", "HOME_UNREACHABLE", "HOME_DAMAGED"}
+    | {"UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "QUEUE_FULL"}  # a server that is away, or busy
 )
 
 app = typer.Typer(
@@ -67,17 +70,19 @@ def configure(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it has not got
-    context.obj = Context(settings, home or settings.home)
+    context.obj = Context(settings, home or settings.home, config)
 
 
 commands_demo.register(app)
 commands_serve.register(app)
+commands_status.register(app)
 commands_catalogue.register(app)
 commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)
 commands_index.register(app)
+commands_refresh.register(app)
 commands_bench.register(app)
 commands_evaluate.register(app)
 
@@ -108,6 +113,7 @@ def _callers_errors() -> tuple[type[Exception], ...]:
     """
     from artist_transfer import TransferError
     from encoders import EncoderError
+    from grpc_service.client_errors import ClientError
     from grpc_service.options import InvalidServerOptionError
     from grpc_service.server import AddressError
     from index import StoreError
@@ -115,6 +121,7 @@ def _callers_errors() -> tuple[type[Exception], ...]:
 
     return (
         AddressError,
+        ClientError,
         EncoderError,
         InvalidServerOptionError,
         JobError,

@@ -1,4 +1,4 @@
-"""Commands that measure: bench encode, bench refresh."""
+"""Commands that measure: bench encode, bench transfer, bench refresh, and the group of all benches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from anacrusis import commands_bench_search, commands_bench_serve
+from anacrusis.commands_bench_search import show_checks
 from anacrusis.console import report, shown_progress, table
 from anacrusis.context import Json, shared
 
@@ -15,7 +17,10 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(no_args_is_help=True, help="Measure this machine.", pretty_exceptions_enable=False)
     bench.callback()(_group)
     bench.command()(encode)
+    bench.command()(transfer)
     bench.command()(refresh)
+    commands_bench_search.register(bench)
+    commands_bench_serve.register(bench)
     app.add_typer(bench, name="bench")
 
 
@@ -30,7 +35,7 @@ def encode(
     json_to: Json = None,
 ) -> None:
     """Measure the way from audio file to content vector: decode, front end and network apart."""
-    from anacrusis.bench_encode import bench_encode
+    from anacrusis.bench.encode import bench_encode
 
     settings = shared(context).settings
     with shown_progress() as on_progress:
@@ -45,7 +50,42 @@ def encode(
                 for stage in result["stages"]
             ],
         )
-        _show_checks(result["checks"])
+        for part in result["parts"]:
+            print(f"{part['part']} by itself: {part['seconds']:.3f} s, {part['share']:.0%} of the three")
+        for one in result["skipped"]:
+            print(f"{one['name']} was not compared: {one['reason']}")
+        show_checks(result["checks"])
+
+
+def transfer(
+    context: typer.Context,
+    tracks: Annotated[int, typer.Option(min=1000, help="Size of the made catalogue.")] = 30_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs; the median counts.")] = 5,
+    networks: Annotated[
+        int | None, typer.Option(min=1, help="Networks of the transfer (default: as many as `train` makes).")
+    ] = None,
+    json_to: Json = None,
+) -> None:
+    """Measure projections a second: all cold tracks together, and one after the other.
+
+    On a made catalogue, with a ranking transfer that was trained for a few steps, and with the artist mean.
+    """
+    from anacrusis.bench.transfer import bench_transfer
+
+    settings = shared(context).settings
+    with shown_progress() as on_progress:
+        result = bench_transfer(tracks, repeats, networks=networks, device=settings.device, on_progress=on_progress)
+    if not report(json_to, result):
+        table(
+            f"{result['cold']:,} cold tracks by {result['artists']:,} made artists, {result['warm']:,} warm tracks; "
+            f"median of {repeats}",
+            ("transfer", "#together, tracks/s", "#one after the other, tracks/s", "#times as fast"),
+            [
+                (one["method"], f"{one['together_per_s']:.0f}", f"{one['alone_per_s']:.1f}", f"{one['speed_up']:.0f}")
+                for one in result["methods"]
+            ],
+        )
+        show_checks(result["checks"])
 
 
 def refresh(
@@ -54,8 +94,8 @@ def refresh(
         list[int] | None, typer.Option(min=1000, help="Size of the made catalogue; repeatable (default: 30000).")
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Refreshes of each kind, up to 100,000 tracks; medians count.")
-    ] = 3,
+        int, typer.Option(min=1, help="Pairs of refreshes, up to 100,000 tracks; the median ratio counts.")
+    ] = 5,
     networks: Annotated[
         int | None, typer.Option(min=1, help="Networks of the transfer (default: as many as `train` makes).")
     ] = None,
@@ -68,7 +108,7 @@ def refresh(
     or loses a warm track. Larger catalogues are measured once; their refresh of everything is the first publish. A
     million tracks take 10 GB of disk and, on two free cores, about ten minutes.
     """
-    from anacrusis.bench_refresh import ONCE_FROM_TRACKS, bench_refresh
+    from anacrusis.bench.refresh import ONCE_FROM_TRACKS, bench_refresh
 
     settings = shared(context).settings
     sizes: list[dict[str, Any]] = []
@@ -104,10 +144,4 @@ def refresh(
                     for name, median in ((name, size[f"median_{name}"]) for name in ("everything", "changed"))
                 ],
             )
-        _show_checks(result["checks"])
-
-
-def _show_checks(checks: list[dict[str, Any]]) -> None:
-    for check in checks:
-        holds = "holds" if check["holds"] else "does not hold"
-        print(f"{check['name']}: {check['measured']:.6g}, promised {check['bound']:g}: {holds}")
+        show_checks(result["checks"])

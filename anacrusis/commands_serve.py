@@ -1,56 +1,197 @@
-"""The command that serves."""
+"""The command that serves, by one process or by several."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anacrusis.console import report, say
-from anacrusis.context import Home, Json, shared
+from anacrusis.context import Context, Home, Json, shared
+from anacrusis.settings import SettingsError
+from grpc_service.options import ServerOptions, share_cores
+
+if TYPE_CHECKING:
+    from grpc_service.ports import ServedEngine
+    from jobs import Engine
+
+_LONGEST_SOCKET = 100  # bytes of a socket file's path; the system takes 107
+_FOLLOWERS, _WRITER = "followers", "writer"  # the socket files of the worker that writes
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one (default: 50051).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=256, help="Processes that answer on the port: the first writes, all of them read (default: 1)."
+    ),
+]
+ReadOnly = Annotated[
+    bool,
+    typer.Option(
+        "--read-only",
+        help="Be a replica: answer queries, follow what others write to the home, and refuse what would change it.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command to the front door."""
+    """Add these commands to the front door."""
     app.command()(serve)
+    app.command(hidden=True)(worker)
 
 
 def serve(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one (default: 50051)."),
-    ] = None,
-    read_only: Annotated[
-        bool,
-        typer.Option(
-            "--read-only",
-            help="Be a replica: answer queries, follow what others write to the home, and refuse what would change it.",
-        ),
-    ] = False,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    read_only: ReadOnly = False,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
     """Serve the home folder over gRPC until SIGTERM or SIGINT; then finish what is in progress and stop."""
-    from grpc_service.server import run_server
+    options = _options(shared(context), host, port, workers)
 
-    options = shared(context).settings.server
-    options = replace(options, host=options.host if host is None else host, port=options.port if port is None else port)
-    with shared(context).open_engine(home, create=not read_only, read_only=read_only) as engine:
-        if not read_only:  # nothing is encoded here
-            engine.warm_up()
+    def ready(first: Mapping[str, Any]) -> None:
+        told = {key: first[key] for key in ("address", "space_id", "snapshot_id")}
+        report(json_to, told | ({"workers": options.workers} if options.workers > 1 else {}))
+        say(first["sentence"])
 
-        def ready(address: str) -> None:
-            space_id, snapshot_id = engine.serving()
-            report(json_to, {"address": address, "space_id": space_id, "snapshot_id": snapshot_id})
-            if snapshot_id:
-                what = f"{engine.status().tracks} tracks of space {space_id}, snapshot {snapshot_id}"
-            else:
-                what = "nothing yet: no snapshot is published, and queries get NO_SNAPSHOT until one is"
-            replica = "read-only replica, " if read_only else ""
-            say(f"serving on {address}, {replica}home {engine.home}: {what}")
+    if options.workers == 1:
+        from grpc_service.server import run_server
 
-        run_server(engine, options, on_ready=ready)
+        with _opened(shared(context), options, home, read_only=read_only, replica=read_only) as engine:
+            run_server(engine, options, on_ready=lambda address: ready(_told(engine, address, replica=read_only)))
+    else:
+        _serve_by_workers(shared(context), options, home, read_only=read_only, on_ready=ready)
     say("stopped")
+
+
+def _serve_by_workers(
+    shared_with: Context,
+    options: ServerOptions,
+    home: str | None,
+    *,
+    read_only: bool,
+    on_ready: Callable[[Mapping[str, Any]], None],
+) -> None:
+    from anacrusis.worker_processes import WorkerProcesses, reserve_port
+
+    folder_of_home = shared_with.home_folder(home)
+    try:
+        reserved = reserve_port(options.host, options.port)
+    except OSError as error:
+        from grpc_service.server import AddressError  # heavy, and not for a process that only watches
+
+        raise AddressError(
+            f"The server cannot listen on {options.host}:{options.port}: another process may hold the port, or the "
+            "host has no such address; choose another port, or 0 for a free one."
+        ) from error
+    with reserved, tempfile.TemporaryDirectory(prefix="anacrusis-") as folder:
+        if len(os.fsencode(Path(folder, _FOLLOWERS))) > _LONGEST_SOCKET:
+            raise SettingsError(f"The folder {folder} has too long a name for sockets; name a shorter one by TMPDIR.")
+
+        def command(place: int, living: Mapping[int, int]) -> Sequence[str]:
+            config = ["--config", str(shared_with.config)] if shared_with.config is not None else []
+            return [
+                *(sys.executable, "-m", "anacrusis", "--home", folder_of_home, *config, "worker"),
+                *("--host", options.host, "--port", str(reserved.getsockname()[1]), "--workers", str(options.workers)),
+                *("--place", str(place), "--folder", folder, *(["--read-only"] if read_only else [])),
+                *(word for pid, process in living.items() for word in ("--living", f"{pid}:{process}")),
+            ]
+
+        code = WorkerProcesses(command, options.workers, grace_s=options.grace_s).run(on_ready)
+    if code:
+        raise typer.Exit(code)
+
+
+def worker(
+    context: typer.Context,
+    place: Annotated[int, typer.Option(help="Which of the workers this is; 0 writes.")],
+    folder: Annotated[Path, typer.Option(help="Where the workers' sockets are.")],
+    living: Annotated[list[str] | None, typer.Option(help="PID:PIDFD of a worker that reads and is there.")] = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    read_only: ReadOnly = False,
+    home: Home = None,
+) -> None:
+    """Be one of the processes of `serve --workers`, which starts them; orders come by standard input."""
+    from grpc_service.lockstep import Follower, Followers
+    from grpc_service.server import Worker, run_server
+    from grpc_service.worker_engines import ReadingEngine, WritingEngine
+    from grpc_service.worker_orders import Orders
+
+    orders = Orders(sys.stdin.fileno())
+    options = _options(shared(context), host, port, workers)
+    writes = place == 0 and not read_only
+    with _opened(shared(context), options, home, read_only=not writes, replica=read_only) as engine:
+        served: ServedEngine = engine
+        role = Worker(orders)
+        if writes:
+            before = {int(pid): int(process) for pid, process in (one.split(":") for one in living or ())}
+            served = WritingEngine(engine, Followers(folder / _FOLLOWERS, engine.serving, living=before))
+            role = Worker(orders, listens_at=f"unix:{folder / _WRITER}")
+        elif not read_only:
+            follower = Follower(folder / _FOLLOWERS, engine)
+            follower.start()
+            served = ReadingEngine(engine, follower)
+            role = Worker(orders, forwards_to=f"unix:{folder / _WRITER}")
+        run_server(
+            served,
+            options,
+            # One line, which `serve` waits for.
+            on_ready=lambda address: print(json.dumps(_told(engine, address, replica=read_only)), flush=True),
+            worker=role,
+        )
+
+
+def _options(shared_with: Context, host: str | None, port: int | None, workers: int | None) -> ServerOptions:
+    given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    return replace(shared_with.settings.server, **{key: value for key, value in given.items() if value is not None})
+
+
+@contextmanager
+def _opened(
+    shared_with: Context, options: ServerOptions, home: str | None, *, read_only: bool, replica: bool
+) -> Iterator[Engine]:
+    """Open the home for one process of a server, which keeps to its share of the cores."""
+    cores = len(os.sched_getaffinity(0))
+    search_threads, encoder_threads = share_cores(options, cores, encodes=not replica)
+    with shared_with.open_engine(
+        home,
+        create=not read_only,
+        read_only=read_only,
+        search_threads=search_threads,
+        encoder_threads=encoder_threads,
+    ) as engine:
+        if not read_only:  # nothing is encoded elsewhere
+            engine.warm_up()
+        yield engine
+
+
+def _told(engine: Engine, address: str, *, replica: bool) -> dict[str, Any]:
+    """Say what is served where, for the report and for a person."""
+    space_id, snapshot_id = engine.serving()
+    if snapshot_id:
+        what = f"{engine.status().tracks} tracks of space {space_id}, snapshot {snapshot_id}"
+    else:
+        what = "nothing yet: no snapshot is published, and queries get NO_SNAPSHOT until one is"
+    kind = "read-only replica, " if replica else ""
+    return {
+        "address": address,
+        "space_id": space_id,
+        "snapshot_id": snapshot_id,
+        "sentence": f"serving on {address}, {kind}home {engine.home}: {what}",
+    }

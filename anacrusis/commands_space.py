@@ -1,8 +1,7 @@
-"""Commands on spaces: space import, list, compare, publish; train; refresh."""
+"""Commands on spaces: space import, list, compare, publish."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +9,18 @@ import typer
 
 from anacrusis import commands_snapshots
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import MAX_SEED, Home, IndexKind, Json, RayAddress, Workers, shared
-from anacrusis.settings import keep_ray_quiet
+from anacrusis.context import Home, IndexKind, Json, shared
+from anacrusis.shown_spaces import show_bridge, show_comparison, show_refresh
 
 if TYPE_CHECKING:
-    from jobs import RefreshReport
-    from jobs.bridge import BridgeReport
     from jobs.space_comparison import SpaceComparison
+
+FIRST_LOOK_TRACKS = 200
+"""Whose neighbours an import compares: seconds at a hundred thousand tracks, with a standard error of at most 0.04."""
+
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write plots of lengths and of overlaps into this folder.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +36,6 @@ def register(app: typer.Typer) -> None:
     space.command()(publish)
     commands_snapshots.register(app, space)
     app.add_typer(space, name="space")
-    app.command()(train)
-    app.command()(refresh)
 
 
 def import_(
@@ -54,19 +56,34 @@ def import_(
     metric: Annotated[
         str, typer.Option(help="How the recommender compares items: inner_product or cosine.")
     ] = "inner_product",
+    report_to: Report = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
-    """Import the vectors of a training as a new space beside the others; nothing is served from it yet."""
+    """Import the vectors of a training as a new space beside the others; nothing is served from it yet.
+
+    Where a space is served, the new one is compared with it, as `space compare` does, by fewer tracks.
+    """
     from jobs.factors import read_factors
+    from jobs.space_comparison import compare_spaces
     from jobs.spaces import import_space
 
+    _require_plots(report_to)
     items = read_factors(factors, id_column="track_id", popularity_column=popularity_column)
     people = read_factors(users, id_column="user_id") if users is not None else None
-    with shared(context).open_engine(home, create=True) as engine:
+    compared = None
+    with shared(context).open_engine(home, create=True) as engine, shown_progress() as on_progress:
         done = import_space(engine, space_id, items, people, metric=metric, source=factors.name)
         served, _ = engine.serving()
-    if not report(json_to, done.as_dict()):
+        if served:
+            compared = compare_spaces(engine, space_id, served, max_queries=FIRST_LOOK_TRACKS, on_progress=on_progress)
+    if compared is not None:
+        _plot(compared, report_to)
+    elif report_to is not None:
+        say(f"no space is served that {space_id} could be compared with: nothing is written to {report_to}")
+    if not report(json_to, done.as_dict() | {"comparison": compared.as_dict() if compared is not None else None}):
+        if compared is not None:
+            show_comparison(compared)
         say(
             f"space {space_id}: {done.track_count} tracks of {done.dim} dimensions, {done.user_count} users; "
             f"{done.known_share:.0%} of the tracks were ingested before, "
@@ -74,10 +91,7 @@ def import_(
         )
         fit, serve = f"`anacrusis train --space {space_id}`", f"`anacrusis space publish {space_id}`"
         if served:
-            say(
-                f"next: `anacrusis space compare {space_id}`; {serve} carries over what {served} serves and switches; "
-                f"then {fit} and `anacrusis refresh`"
-            )
+            say(f"next: {serve} carries over what {served} serves and switches; then {fit} and `anacrusis refresh`")
         else:
             say(f"next: {fit}, then {serve}")
 
@@ -128,7 +142,7 @@ def _index(snapshot: dict[str, Any]) -> str:
     tuning = snapshot["tuning"]
     if tuning is None:
         return str(snapshot["index_kind"])
-    return f"{snapshot['index_kind']}, recall@{tuning['k']} {tuning['measured']:.4f} at {tuning['effort']}"
+    return f"{snapshot['index_kind']}, recall@{tuning['k']} {tuning['measured']:.4f} at nprobe {tuning['effort']}"
 
 
 def compare(
@@ -137,70 +151,38 @@ def compare(
     with_space_id: Annotated[
         str | None, typer.Option("--with", help="What it is compared with (default: the served space).")
     ] = None,
-    report_to: Annotated[
-        Path | None, typer.Option("--report", help="Write plots of lengths and of overlaps into this folder.")
-    ] = None,
+    report_to: Report = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
     """Compare a training with the served one: tracks, neighbours, alignment, lengths. Nothing is changed."""
     from jobs.space_comparison import compare_spaces
 
+    _require_plots(report_to)
+    with shared(context).open_engine(home, read_only=True) as engine, shown_progress() as on_progress:
+        found = compare_spaces(engine, space_id, with_space_id, on_progress=on_progress)
+    _plot(found, report_to)
+    if not report(json_to, found.as_dict()):
+        show_comparison(found)
+
+
+def _require_plots(report_to: Path | None) -> None:
+    """Refuse a report that could not be made, before any work is done."""
     if report_to is not None:
         from jobs.evaluation.report import require_plots
 
         require_plots()
         with blaming(report_to):
             report_to.mkdir(parents=True, exist_ok=True)
-    with shared(context).open_engine(home, read_only=True) as engine, shown_progress() as on_progress:
-        found = compare_spaces(engine, space_id, with_space_id, on_progress=on_progress)
+
+
+def _plot(found: SpaceComparison, report_to: Path | None) -> None:
     if report_to is not None:
         from jobs.space_plots import plot_comparison
 
         with blaming(report_to):
             written = plot_comparison(found, report_to)
         say(f"wrote {' and '.join(map(str, written))}")
-    if not report(json_to, found.as_dict()):
-        _show_comparison(found)
-
-
-def _show_comparison(found: SpaceComparison) -> None:
-    figures = found.as_dict()
-    pair = figures["space"], figures["with_space"]
-    table(
-        f"{found.space.space_id} beside {found.with_space.space_id}",
-        ("", *(f"#{one['space_id']}" for one in pair)),
-        [
-            *((name, *(one[name] for one in pair)) for name in ("tracks", "dim", "metric")),
-            *((f"length {name}", *(_figure(one["norms"][name]) for one in pair)) for name in pair[0]["norms"]),
-        ],
-    )
-    overlaps = {name: one for name, one in figures.items() if name.startswith("overlap@")}
-    alignment = figures["alignment"] or {}
-    table(
-        "",
-        ("figure", "#value", "#standard error", "#chance"),
-        [
-            ("shared tracks", found.shared, "", ""),
-            ("coverage", _figure(found.coverage), "", ""),
-            ("missing", _figure(found.missing), "", ""),
-            ("newly warm", found.newly_warm, "", ""),
-            ("newly cold", found.newly_cold, "", ""),
-            *(
-                (name, *(_figure(one[column] if one else None) for column in ("mean", "standard_error", "chance")))
-                for name, one in overlaps.items()
-            ),
-            ("alignment residual", _figure(alignment.get("residual")), "", ""),
-            ("alignment cosine", _figure(alignment.get("cosine")), "", ""),
-            ("alignment scale", _figure(alignment.get("scale")), "", ""),
-            ("tracks aligned", alignment.get("fitted", "-"), "", ""),
-            ("tracks held out", alignment.get("held_out", "-"), "", ""),
-        ],
-    )
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
 
 
 def publish(
@@ -248,179 +230,9 @@ def publish(
     if report(json_to, done.as_dict() | found):
         return
     if compared is not None:
-        _show_comparison(compared)
+        show_comparison(compared)
     if carried is not None:
-        _show_bridge(carried)
+        show_bridge(carried)
     elif why:
         print(why)
-    _show_refresh(done)
-
-
-def train(
-    context: typer.Context,
-    space_id: Annotated[str, typer.Option("--space", help="Which space (default: the newest one).")] = "",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes the fit.")] = 0,
-    max_epochs: Annotated[int, typer.Option(min=1, help="Longest fit of acarec.")] = 500,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before a fit of acarec stops.")] = 15,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="auto (ranking or artist_mean, the better on held-out tracks), ranking, acarec, or artist_mean."
-        ),
-    ] = "auto",
-    interactions: Annotated[
-        Path | None,
-        typer.Option(
-            help="Who listened to what: .parquet, .csv or .jsonl with user_id (or playlist_id) and track_id. With it "
-            "the ranking transfer learns to be found by these listeners, whose vectors `space import --users` brought."
-        ),
-    ] = None,
-    home: Home = None,
-    json_to: Json = None,
-) -> None:
-    """Fit the artist transfer of a space on its warm tracks. `refresh` or `space publish` puts it to work."""
-    from jobs.train import train_space
-
-    with shared(context).open_engine(home) as engine, shown_progress() as on_progress:
-        done = train_space(
-            engine,
-            space_id,
-            seed=seed,
-            max_epochs=max_epochs,
-            patience=patience,
-            method=method,
-            interactions=interactions,
-            on_progress=on_progress,
-        )
-    model = done.model
-    result: dict[str, Any] = {
-        "model_id": model.model_id,
-        "method": model.method,
-        "why": model.why,
-        "space_id": model.space_id,
-        "encoder_id": model.encoder_id,
-        "metrics": dict(model.metrics),
-        "interactions": None if done.interactions is None else done.interactions.as_dict(),
-        "folder": done.folder,
-        "seconds": done.seconds,
-    }
-    if not report(json_to, result):
-        table(
-            f"{model.model_id} for space {model.space_id}",
-            ("metric", "#value"),
-            sorted(model.metrics.items()),
-        )
-        print(model.why)
-        if done.interactions is not None:
-            read = done.interactions
-            learned = "were learned from" if model.method == "ranking" else "were read, and do not enter what serves"
-            print(
-                f"Of {read.rows} rows {read.entries} different listens by {read.listeners} users {learned}; "
-                f"passed over: {read.unknown_users} of users without a vector, {read.not_warm} of tracks that are not "
-                "warm and heard."
-            )
-
-
-def refresh(
-    context: typer.Context,
-    artist: Annotated[list[str] | None, typer.Option(help="Only tracks credited to this artist; repeatable.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Project tracks that nothing has touched, too.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be projected, and why; do nothing.")
-    ] = False,
-    space_id: Annotated[str, typer.Option("--space", help="Which space (default: the served or newest one).")] = "",
-    on_ray: Annotated[bool, typer.Option("--ray", help="Project on Ray, as an address or workers mean, too.")] = False,
-    ray_address: RayAddress = "",
-    workers: Workers = 0,
-    index_kind: IndexKind = None,
-    home: Home = None,
-    json_to: Json = None,
-) -> None:
-    """Project the cold tracks that something has touched since, build the index, publish it.
-
-    Touched is a track whose credits, date, audio or feedback have changed, whose artists' catalogue has grown, shrunk
-    or changed, or whose vector is by another model than the one that serves now.
-    """
-    from jobs.on_ray import RayOptions
-
-    if dry_run:
-        with shared(context).open_engine(home, read_only=True) as engine:
-            plan = engine.plan_refresh(artist or None, space_id=space_id, everything=everything)
-        if not report(json_to, plan.as_dict()):
-            _show_reasons(f"a refresh of space {plan.space_id} would project", plan.reasons)
-            print(f"{len(plan.touched)} of {plan.cold} cold tracks. {plan.why}{_waiting(plan.unheard)}")
-        return
-    ray = RayOptions(ray_address, workers) if on_ray or ray_address or workers else None
-    opened = shared(context).open_engine(home, project_missing=False)
-    with ExitStack() as closing, opened as engine, shown_progress() as on_progress:
-        project = None
-        if ray is not None:
-            from jobs.refresh_on_ray import projecting_on_ray
-
-            keep_ray_quiet()
-            project = projecting_on_ray(engine.home, ray, device=engine.device, closing=closing)
-        done = engine.refresh(
-            artist or None,
-            space_id=space_id,
-            everything=everything,
-            on_progress=on_progress,
-            project=project,
-            index_kind=index_kind,
-        )
-    _show_refresh(done, json_to)
-
-
-def _show_reasons(title: str, reasons: dict[str, int]) -> None:
-    table(title, ("touched by", "#cold tracks"), [(reason, count) for reason, count in reasons.items() if count])
-
-
-def _waiting(unheard: int) -> str:
-    return f" {unheard} more wait for their audio." if unheard else ""
-
-
-def _show_bridge(done: BridgeReport) -> None:
-    table(
-        f"carried from space {done.from_space_id} to {done.space_id}",
-        ("tracks", "#"),
-        [
-            ("cold, keep their place", done.carried),
-            ("lost by the training, keep the old one's place", done.fallen_back),
-            ("lost by the training, never ingested: dropped", done.dropped),
-            ("cold before, placed by the training", done.graduated),
-            ("there already", done.known),
-            ("shared, aligned by", done.shared),
-            ("shared, moved beyond the tolerance", done.moved["beyond"]),
-        ],
-    )
-    by = f" {done.base_model_id} places what has changed, as {done.model_id}." if done.model_id else ""
-    print(f"The alignment keeps a cosine of {done.cosine:.3f} (residual {done.residual:.3f}).{by}")
-
-
-def _show_refresh(done: RefreshReport, json_to: Path | None = None) -> None:
-    if not report(json_to, done.as_dict()):
-        table(
-            f"snapshot {done.snapshot_id} of space {done.space_id} is served",
-            ("tier", "#tracks"),
-            sorted(done.tiers.items()),
-        )
-        if any(done.reasons.values()):
-            _show_reasons("projected", done.reasons)
-        by = f" by {done.model_id}" if done.model_id else ""
-        print(f"cold tracks projected{by}: {done.projected} of {done.cold}. {done.why}{_waiting(done.unheard)}")
-        if done.held_back:
-            print(
-                f"Somebody went back from the newest snapshot, {done.held_back}, and nothing has changed since, so "
-                f"that it was not published again; `anacrusis space publish {done.space_id}` does it."
-            )
-        elif not done.published:
-            print("Nothing has changed since this snapshot was built, so that there was nothing to do.")
-        if done.maintenance is None:
-            print("The upkeep of the home failed, see the log; the next refresh, or `anacrusis maintain`, does it.")
-        else:
-            for alert in done.maintenance.alerts:
-                print(f"ALERT: {alert}")
-        if done.row_count < done.row_count_before:
-            print(
-                f"This snapshot holds {done.row_count} tracks, the one before held {done.row_count_before}; "
-                "`anacrusis space rollback` goes back to it."
-            )
+    show_refresh(done)

@@ -68,10 +68,13 @@ class Context:
         Configuration file and environment.
     home : str or None
         The home folder, if one was named.
+    config : Path or None
+        The configuration file, if an option named one.
     """
 
     settings: Settings
     home: str | None
+    config: Path | None = None
 
     def home_folder(self, given: str | None) -> str:
         """Return the home folder a command works on.
@@ -104,6 +107,8 @@ class Context:
         create: bool = False,
         read_only: bool = False,
         project_missing: bool = True,
+        search_threads: int | None = None,
+        encoder_threads: int | None = None,
     ) -> Iterator[Engine]:
         """Open the home folder for work.
 
@@ -117,6 +122,8 @@ class Context:
             Whether nothing is written to it.
         project_missing : bool
             Whether tracks that are stored and not projected are projected at once; not where a refresh follows.
+        search_threads, encoder_threads : int, optional
+            Of one search, and of torch; None leaves the choice to the libraries.
 
         Yields
         ------
@@ -144,6 +151,8 @@ class Context:
                 index_kind=self.settings.index_kind,
                 cache=self.settings.cache,
                 project_missing=project_missing,
+                search_threads=search_threads,
+                encoder_threads=encoder_threads,
             ) as engine,
         ):
             yield engine

@@ -122,7 +122,7 @@ def spaces() -> str:
     overlap = {name: f"{one['mean']:.0%}" for name, one in pair["overlap@10"].items() if name != "chance"}
     ndcg = {name: f"{found['ndcg@20']['mean']:.3f}" for name, found in pair["listeners"].items()}
     shares = " and ".join(
-        f"{one['median_changed']['seconds'] / one['median_everything']['seconds']:.1%} at {one['tracks']:,} tracks"
+        f"{one['ratio']:.1%} at {one['tracks']:,} tracks"
         for name in ("refresh", "refresh-million")
         for one in _read(name)["sizes"]
     )

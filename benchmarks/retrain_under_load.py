@@ -13,13 +13,11 @@ refused, and no other one may be.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,24 +26,20 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-import grpc
 import numpy as np
 
 from anacrusis.server_process import running_server
-from benchmarks.made_trainings import MadeCatalogue, Training, audio_bytes
-from benchmarks.reply_checks import Reply, Timeline, Truth, Withdrawal, fault_of
-from benchmarks.steady_load import Call, SteadyLoad, Stream
-from grpc_service.client import Client, ClientError, Neighbors
+from benchmarks.made_trainings import MadeCatalogue, Training
+from benchmarks.reply_checks import Timeline, Truth, fault_of
+from benchmarks.retrain_clients import QUERIES, Clients, K
+from benchmarks.steady_load import Call, SteadyLoad
+from grpc_service.client import Client
 from index import Store
 
-K = 10
-BATCH = 8
 SWITCH_TIMEOUT_S = 60.0
-WITHDRAWABLE_SHARE = 0.2
 TRAINING = "training-"
 FIRST = f"{TRAINING}0"
 QUIET = "quiet"
-_QUERIES = ("track", "vector", "user", "tracks", "users")
 
 
 @dataclass(frozen=True)
@@ -88,131 +82,6 @@ SHORT = Options(
     quiet_s=1.0,
     steps=("import", "publish", "rollback"),
 )
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A query that was refused because of the space that it named."""
-
-    sent_s: float
-    received_s: float
-    space_id: str
-
-
-class Clients:
-    """What the clients of the service know, and what they ask.
-
-    Parameters
-    ----------
-    catalogue : MadeCatalogue
-    trainings : sequence of Training
-        The served one first.
-    """
-
-    def __init__(self, catalogue: MadeCatalogue, trainings: Sequence[Training]) -> None:
-        self._trainings = {one.space_id: one for one in trainings}
-        self._user_ids = catalogue.user_ids.tolist()
-        known = np.concatenate([catalogue.warm_ids, catalogue.cold_ids])
-        doomed = np.random.default_rng(2).permutation(known)[: int(WITHDRAWABLE_SHARE * len(known))].tolist()
-        self._track_ids = sorted(set(known.tolist()) - set(doomed))
-        self._doomed = iter(doomed)
-        self._new = itertools.count()
-        self._lock = threading.Lock()
-        self.space_id = trainings[0].space_id  # what the last answer named: where a client takes its vectors from
-        self.withdrawals: list[Withdrawal] = []
-        self.refusals: list[Refusal] = []
-        self.ingested: list[str] = []
-
-    def streams(self, options: Options) -> list[Stream]:
-        """Give the calls and their rates."""
-        rates = {"track": 0.4, "vector": 0.2, "user": 0.2, "tracks": 0.1, "users": 0.1}
-        return [
-            *(Stream(name, options.rate_per_s * rates[name], getattr(self, f"_{name}")) for name in _QUERIES),
-            Stream("old_vector", options.rate_per_s * 0.1, self._old_vector),
-            Stream("ingest", options.writes_per_s, self._ingest),
-            Stream("withdraw", options.writes_per_s / 2, self._withdraw),
-        ]
-
-    def _track(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        track_id = str(rng.choice(self._track_ids))
-        sent_s = time.monotonic()
-        return [self._reply(sent_s, "track", track_id, client.neighbors_of_track(track_id, K))]
-
-    def _tracks(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        track_ids = [str(one) for one in rng.choice(self._track_ids, BATCH, replace=False)]
-        sent_s = time.monotonic()
-        return self._replies(sent_s, "track", track_ids, client.neighbors_of_tracks(track_ids, K))
-
-    def _user(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        user_id = str(rng.choice(self._user_ids))
-        sent_s = time.monotonic()
-        return [self._reply(sent_s, "user", user_id, client.neighbors_of_user(user_id, K))]
-
-    def _users(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        user_ids = [str(one) for one in rng.choice(self._user_ids, BATCH, replace=False)]
-        sent_s = time.monotonic()
-        return self._replies(sent_s, "user", user_ids, client.neighbors_of_users(user_ids, K))
-
-    def _vector(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        return self._ask_vector(client, rng, self.space_id)
-
-    def _old_vector(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        """Ask as a recommender that was not told of the new training: it has to be refused while that is served."""
-        return self._ask_vector(client, rng, FIRST)
-
-    def _ask_vector(self, client: Client, rng: np.random.Generator, space_id: str) -> list[Reply | ClientError]:
-        vectors = self._trainings[space_id].users.vectors
-        vector = vectors[rng.integers(len(vectors))]
-        sent_s = time.monotonic()
-        try:
-            found = client.neighbors_of_vector(vector, K, space_id=space_id)
-        except ClientError as error:
-            if error.reason != "SPACE_MISMATCH" or error.code is not grpc.StatusCode.FAILED_PRECONDITION:
-                raise
-            self.refusals.append(Refusal(sent_s, time.monotonic(), space_id))
-            return []
-        return [self._reply(sent_s, "vector", vector, found, space_id)]
-
-    def _ingest(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        number = next(self._new)
-        track_id, artist = f"new-{number}", f"a{number:05d}"
-        client.ingest(track_id, artist_ids=[artist], title=track_id, audio=audio_bytes(number))
-        with self._lock:
-            self.ingested.append(track_id)
-        sent_s = time.monotonic()
-        return [self._reply(sent_s, "track", track_id, client.neighbors_of_track(track_id, K))]
-
-    def _withdraw(self, client: Client, rng: np.random.Generator) -> list[Reply | ClientError]:
-        with self._lock:
-            track_id = next(self._doomed)
-        sent_s = time.monotonic()
-        client.withdraw([track_id], reason="load")
-        self.withdrawals.append(Withdrawal(track_id, sent_s, time.monotonic()))
-        return []
-
-    def _replies(
-        self, sent_s: float, kind: str, subjects: Sequence[str], answers: Sequence[Neighbors | ClientError]
-    ) -> list[Reply | ClientError]:
-        return [
-            answer if isinstance(answer, ClientError) else self._reply(sent_s, kind, subject, answer)
-            for subject, answer in zip(subjects, answers, strict=True)
-        ]
-
-    def _reply(self, sent_s: float, kind: str, subject: Any, found: Neighbors, asked: str = "") -> Reply:
-        self.space_id = found.space_id
-        return Reply(
-            sent_s,
-            time.monotonic(),
-            kind,
-            subject,
-            K,
-            asked,
-            found.space_id,
-            found.snapshot_id,
-            found.track_ids,
-            found.scores.tolist(),
-            found.tiers.tolist(),
-        )
 
 
 @dataclass
@@ -287,7 +156,7 @@ def run(folder: Path, options: Options) -> dict[str, Any]:
     with running_server(home) as server, Client(server.address, timeout_s=60.0) as client:
         client.neighbors_of_user(str(catalogue.user_ids[0]), K)
         steps.timeline.change(time.monotonic(), trainings[0].space_id)
-        with SteadyLoad(server.address, clients.streams(options)) as load:
+        with SteadyLoad(server.address, clients.streams(options.rate_per_s, options.writes_per_s)) as load:
             steps.pause(QUIET, options.quiet_s)
             for number, training in enumerate(trainings[1:], start=2):
                 _bring(steps, training, number, options, client, folder)
@@ -366,7 +235,7 @@ def _latencies(spans: Sequence[tuple[float, float]], calls: Sequence[Call]) -> d
     found = [
         1e3 * call.latency_s
         for call in calls
-        if call.name in _QUERIES and any(begun <= call.planned_s < ended for begun, ended in spans)
+        if call.name in QUERIES and any(begun <= call.planned_s < ended for begun, ended in spans)
     ]
     p50, p99 = np.percentile(found, [50, 99]) if found else (float("nan"), float("nan"))
     return {"queries": len(found), "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}

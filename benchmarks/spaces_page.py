@@ -107,7 +107,7 @@ def refresh(result: Mapping[str, Any]) -> str:
                 f"{everything['seconds']:.1f}",
                 f"{changed['projected']:,}",
                 f"{changed['seconds']:.2f}",
-                f"{changed['seconds'] / everything['seconds']:.1%}",
+                f"{size['ratio']:.1%}",
                 f"{size['peak_memory_bytes'] / 2**30:.1f}",
             ]
         )
@@ -117,14 +117,14 @@ def refresh(result: Mapping[str, Any]) -> str:
         for size in result["sizes"]
         for which, words in (("median_everything", "everything"), ("median_changed", "what changed"))
     ]
+    networks = " and ".join(f"{size['networks']} networks at {size['tracks']:,}" for size in result["sizes"])
     repeats = " and ".join(f"{size['repeats']} at {size['tracks']:,}" for size in result["sizes"])
     return (
         "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
-        "warm, a ranking transfer as `train` makes it, at a million tracks of one network alone (more make projecting "
-        "dearer, and nothing cheaper). In one run "
+        f"warm, a ranking transfer of {networks}. In one run "
         "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
-        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}; memory is the process's "
-        "peak.\n\n"
+        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}, for the share of "
+        "the ratio of each pair; memory is the process's peak.\n\n"
         + table(
             [
                 "tracks",
@@ -195,6 +195,24 @@ def backfill(result: Mapping[str, Any]) -> str:
     )
 
 
+def rollback(result: Mapping[str, Any]) -> str:
+    """Tell what a rollback costs that has many tracks to take along."""
+    rows = [
+        [name, *(f"{result[name][figure]:.1f}" for figure in ("seconds", "cpu_s", "query_p50_ms"))]
+        for name in ("to another space", "within a space")
+    ]
+    return "\n\n".join(
+        (
+            f"{result['tracks_to_take_along']:,} tracks of {result['dim']} dimensions are taken in and folded by a "
+            f"refresh ({result['refresh_s']:.0f} s) after the snapshots that are gone back to; with "
+            f"{result['tracks_served_before']:,} others they are found right behind each switch. Until the next "
+            "refresh they are fresh rows, which queries pay for. One process, one thread; the machine's load average "
+            f"was {result['load_average']}.",
+            table(["rollback", "seconds", "of a processor's", "query afterwards, p50, ms"], rows),
+        )
+    )
+
+
 SECTIONS = (
     (
         "The bridge",
@@ -215,6 +233,12 @@ SECTIONS = (
         "snapshot-costs",
         "python -m benchmarks.snapshot_costs --json benchmarks/results/snapshot-costs.json",
         snapshot,
+    ),
+    (
+        "A rollback that takes much along",
+        "rollback",
+        "OMP_NUM_THREADS=1 python -m benchmarks.rollback --json benchmarks/results/rollback.json",
+        rollback,
     ),
     (
         "A retrain under load",

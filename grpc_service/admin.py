@@ -85,6 +85,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                     why=report.why,
                     reason_counts=report.reasons,
                     published=report.published,
+                    held_back=report.held_back,
                 ),
             ),
         )
@@ -115,4 +116,9 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         if status.snapshot is not None:
             response.snapshot_id = status.snapshot.snapshot_id
             response.snapshot_time.FromDatetime(status.snapshot.created_at)
+        if status.upkeep is not None:
+            response.upkeep.small_fragment_count = status.upkeep.small_fragments
+            response.upkeep.version_count = status.upkeep.versions
+            response.upkeep.alerts.extend(status.upkeep.alerts)
+            response.upkeep.counted_time.FromDatetime(status.upkeep.counted_at)
         return response

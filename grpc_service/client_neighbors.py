@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from grpc_service.client_calls import RetryPolicy
 from grpc_service.client_errors import ClientError, error_of_call, error_of_status
-from grpc_service.client_types import Filters, Neighbors, id_list, neighbors_from_full, neighbors_from_packed
+from grpc_service.client_hits import Neighbors, neighbors_from_full, neighbors_from_packed
+from grpc_service.client_types import Filters, id_list
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
 from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub

@@ -11,6 +11,7 @@
     ├── UriMissingError         nothing readable at an allowed URI           AUDIO_FILE_MISSING
     ├── QueueFullError          as much is waiting as may wait               QUEUE_FULL
     ├── DrainingError           the server is being stopped                  DRAINING
+    ├── WriterAwayError         the worker that writes is started again      WRITER_AWAY
     └── DeadlineExpiredError    the caller's deadline has passed             DEADLINE_EXPIRED
 
 The rooms below have trees of their own of the same shape: a stable `reason`, a sentence, perhaps a `field`. `to_status`
@@ -107,6 +108,12 @@ class DrainingError(TransportError):
     reason = "DRAINING"
 
 
+class WriterAwayError(TransportError):
+    """The worker that takes changes has ended, and is being started again."""
+
+    reason = "WRITER_AWAY"
+
+
 class DeadlineExpiredError(TransportError):
     """The deadline passed before the work began, so it was not begun."""
 
@@ -193,6 +200,7 @@ RULES: dict[str, _Rule] = {
     "NO_SNAPSHOT": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "HOME_UNREACHABLE": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "DRAINING": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
+    "WRITER_AWAY": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "STORE_CLOSED": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "QUEUE_FULL": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=0.1),
     "PUBLISHED_MEANWHILE": _Rule(grpc.StatusCode.ABORTED, _Detail.RETRY, retry_after_s=1.0),

@@ -8,18 +8,22 @@ import inspect
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from grpc_service.errors import QueueFullError, RequestError, to_status
 
+if TYPE_CHECKING:
+    from grpc_service.forwarding import Forwarder
+
 REQUEST_ID_KEY = "x-request-id"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
 
 _SERVICES = "/anacrusis.v1."
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
 
@@ -39,6 +43,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     at_most : int
         Calls of our services in progress at once; the next one gets QUEUE_FULL. gRPC's own limit would refuse it
         without a word of why.
+    forwarder : Forwarder, optional
+        Answers the methods that another worker has to answer.
 
     Attributes
     ----------
@@ -48,8 +54,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         Calls of our services that are being handled, and since the start.
     """
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, at_most: int, forwarder: Forwarder | None = None) -> None:
         self._at_most = at_most
+        self._forwarder = forwarder
+        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
         self.idle = asyncio.Event()
         self.idle.set()
         self.in_progress = 0
@@ -74,30 +82,37 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         grpc.RpcMethodHandler or None
             The wrapped handler; None for a method that does not exist.
         """
+        method = handler_call_details.method
+        known = self._wrapped.get(method)  # wrapping costs as much as a short answer: it is done once a method
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(_SERVICES):
+        if handler is None or not method.startswith(_SERVICES):
             return handler
-        given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
-        request_id = given if isinstance(given, str) and _ID.fullmatch(given) else uuid.uuid4().hex
+        if self._forwarder is not None and method in self._forwarder.methods:
+            handler = self._forwarder.handler(method, handler)
+        self._wrapped[method] = wrapped = self._wrap(handler)
+        return wrapped
+
+    def _wrap(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._guarded(handler.stream_stream, request_id), read, write)
+            return grpc.stream_stream_rpc_method_handler(self._guarded(handler.stream_stream), read, write)
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._guarded(handler.stream_unary, request_id), read, write)
+            return grpc.stream_unary_rpc_method_handler(self._guarded(handler.stream_unary), read, write)
         # A single request is read inside the guard: gRPC would answer bytes that are no message with UNKNOWN.
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._guarded(handler.unary_stream, request_id, read), None, write
-            )
-        return grpc.unary_unary_rpc_method_handler(self._guarded(handler.unary_unary, request_id, read), None, write)
+            return grpc.unary_stream_rpc_method_handler(self._guarded(handler.unary_stream, read), None, write)
+        return grpc.unary_unary_rpc_method_handler(self._guarded(handler.unary_unary, read), None, write)
 
     def _guarded(
-        self, behaviour: Callable[..., Any], request_id: str, read: Callable[[Any], Any] = lambda request: request
+        self, behaviour: Callable[..., Any], read: Callable[[Any], Any] = lambda request: request
     ) -> Callable[..., Awaitable[Any]]:
         if inspect.isasyncgenfunction(behaviour):
             raise TypeError(f"{behaviour.__qualname__} yields; write replies with context.write instead.")
 
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            request_id = _id_of(context)
             _request_id.set(request_id)
             self.begun += 1
             if self.in_progress >= self._at_most:
@@ -123,7 +138,18 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return call
 
 
-def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _id_of(context: grpc.aio.ServicerContext) -> str:
+    """Take the caller's request id, or make one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    if deserialize is None:  # forwarded as it is
+        return lambda raw: raw
+
     def read(raw: bytes) -> Any:
         try:
             return deserialize(raw)
@@ -135,7 +161,6 @@ def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 async def _abort(context: grpc.aio.ServicerContext, error: Exception, request_id: str) -> NoReturn:
     status = to_status(error, request_id)
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     trailers = ((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status.SerializeToString()))
-    await context.abort(code, status.message, trailers)
+    await context.abort(_CODES[status.code], status.message, trailers)
     raise AssertionError("abort returned")

@@ -37,6 +37,13 @@ class ServerOptions:
         Address to listen on. The loopback by default: there is no authentication yet.
     port : int
         0 to 65535; 0 takes a free one.
+    workers : int
+        Processes that answer on the port, 1 to 256; the first one writes, all others read. Connections are shared out
+        among them by the system.
+    search_threads : int
+        Threads of one search on the CPU, 0 to 1024; 0 shares the cores out, see `share_cores`.
+    encoder_threads : int
+        Threads of the encoder on the CPU, 0 to 1024; 0 as well.
     max_message_bytes : int
         Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
     max_concurrent_rpcs : int
@@ -77,6 +84,9 @@ class ServerOptions:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    workers: int = 1
+    search_threads: int = 0
+    encoder_threads: int = 0
     max_message_bytes: int = 32 * _MIB
     max_concurrent_rpcs: int = 1024
     grace_s: float = 30.0
@@ -96,6 +106,9 @@ class ServerOptions:
         if not self.host:
             raise InvalidServerOptionError("host", "host is empty; give an address such as 127.0.0.1.")
         self._check("port", 0, 65535)
+        self._check("workers", 1, 256)
+        self._check("search_threads", 0, 1024)
+        self._check("encoder_threads", 0, 1024)
         self._check("max_message_bytes", 64 << 10, 1 << 30)
         self._check("grace_s", 0, 3600)
         self._check("max_batch_queries", 1, 65536)
@@ -119,3 +132,30 @@ class ServerOptions:
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             bound = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
             raise InvalidServerOptionError(name, f"{name} is {value!r}; it must be {bound}.")
+
+
+def share_cores(options: ServerOptions, cores: int, *, encodes: bool) -> tuple[int, int]:
+    """Share the cores out among the searches of all workers and the encoder, so that no thread lacks one.
+
+    Threads that split a piece of work wait for each other, spinning at first: where there are more of them than cores,
+    each waits for one that is not running, and calls of all kinds take many times as long.
+
+    Parameters
+    ----------
+    options : ServerOptions
+        What it sets is kept.
+    cores : int
+        That this server may use, 1 or more.
+    encodes : bool
+        Whether there is an encoder; a replica has none.
+
+    Returns
+    -------
+    (search_threads, encoder_threads) : int and int
+        Of each worker's search, and of the encoder; 1 or more each.
+    """
+    search, encoder = options.search_threads, options.encoder_threads
+    if not search:
+        left = max(cores - encoder, 1)
+        search = max(left // (options.workers + (encodes and not encoder)), 1)
+    return search, encoder or max(cores - options.workers * search, 1)

@@ -48,6 +48,9 @@ class ServedEngine(Protocol):
     def status(self) -> EngineStatus:
         """Count what is served."""
 
+    def count_upkeep(self) -> object:
+        """Count the alert figures of the home's tables, for `status` to tell."""
+
     def sync(self) -> bool:
         """Adopt what other processes did; True when something changed."""
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_service.admin import AdminServicer
 from grpc_service.embeddings import EmbeddingServicer
 from grpc_service.feedback import FeedbackServicer
+from grpc_service.forwarding import Forwarder
 from grpc_service.interceptor import StatusInterceptor
 from grpc_service.neighbors import NeighborServicer
 from grpc_service.options import ServerOptions
@@ -46,6 +48,7 @@ from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import (
 from grpc_service.ports import ServedEngine
 from grpc_service.releases import ReleaseServicer
 from grpc_service.work import Work
+from grpc_service.worker_orders import Orders
 
 SERVICES: tuple[str, ...] = tuple(
     f"{module.DESCRIPTOR.package}.{name}"
@@ -62,6 +65,8 @@ SERVICES: tuple[str, ...] = tuple(
 
 FLUSH_S = 0.25  # what the last replies get to leave, in seconds
 
+COUNT_INTERVAL_S = 60.0  # between two counts of fragments and versions, which grow over hours
+
 HEADROOM_RPCS = 64  # health, reflection and refusals on their way out, beyond the calls that are let in
 
 OnReady = Callable[[str], None]
@@ -75,6 +80,27 @@ class AddressError(OSError):
     field = "port"
 
 
+@dataclass(frozen=True)
+class Worker:
+    """What a process has to know that shares its port with others.
+
+    Its health is NOT_SERVING until it is told that all of them are there.
+
+    Attributes
+    ----------
+    orders : Orders
+        Of whoever started it: whether all workers take calls. Their end is the order to drain.
+    listens_at : str
+        Of the worker that writes: the address where the others' calls reach it.
+    forwards_to : str
+        Of a worker that reads: that address. Empty where none writes: then what would change anything is refused.
+    """
+
+    orders: Orders
+    listens_at: str = ""
+    forwards_to: str = ""
+
+
 class Server:
     """One gRPC server in front of one engine.
 
@@ -84,18 +110,22 @@ class Server:
         Closed with the server.
     options : ServerOptions
         Where to listen and how much to take.
+    worker : Worker, optional
+        Where several processes share the port.
     """
 
-    def __init__(self, engine: ServedEngine, options: ServerOptions) -> None:
+    def __init__(self, engine: ServedEngine, options: ServerOptions, worker: Worker | None = None) -> None:
         self._options = options
+        self._worker = worker
         self._work = Work(engine, options)
         self._health = HealthServicer()
-        self._calls = StatusInterceptor(options.max_concurrent_rpcs)
-        self._polling: asyncio.Task[None] | None = None
+        self._forwarder = Forwarder(worker.forwards_to) if worker is not None and worker.forwards_to else None
+        self._calls = StatusInterceptor(options.max_concurrent_rpcs, self._forwarder)
+        self._following: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
             interceptors=[self._calls],
             maximum_concurrent_rpcs=2 * options.max_concurrent_rpcs + HEADROOM_RPCS,
-            options=_channel_arguments(options),
+            options=_channel_arguments(options, shared_port=worker is not None),
         )
         work, server = self._work, self._grpc
         add_neighbor_service(NeighborServicer(work), server)  # type: ignore[no-untyped-call]
@@ -125,23 +155,33 @@ class Server:
         wanted = f"{_bracketed(self._options.host)}:{self._options.port}"
         try:
             port = self._grpc.add_insecure_port(wanted)
+            if self._worker is not None and self._worker.listens_at:
+                self._grpc.add_insecure_port(self._worker.listens_at)
         except RuntimeError as error:
             raise AddressError(
                 f"The server cannot listen on {wanted}: another process may hold the port, or the host has no such "
                 "address; choose another port, or 0 for a free one."
             ) from error
         await self._grpc.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self._polling = asyncio.create_task(self._poll(), name="sync")
+        await self.say_healthy(self._worker is None)
+        self._following = [
+            asyncio.create_task(self._poll(), name="sync"),
+            asyncio.create_task(self._count(), name="upkeep"),
+        ]
         return f"{_bracketed(self._options.host)}:{port}"
+
+    async def say_healthy(self, healthy: bool) -> None:
+        """Tell health whether the server as a whole, all its workers, takes calls; without effect once it drains."""
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, status.SERVING if healthy else status.NOT_SERVING)
 
     async def stop(self) -> None:
         """Drain: health says NOT_SERVING, calls in progress get the grace to finish, then everything is closed."""
         await self._health.enter_graceful_shutdown()
         self._work.draining.set()
-        if self._polling is not None:
-            self._polling.cancel()
+        for task in self._following:
+            task.cancel()
         refusing = asyncio.create_task(self._grpc.stop(self._options.grace_s))
         idle = asyncio.create_task(self._calls.idle.wait())
         await asyncio.wait({refusing, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,6 +190,8 @@ class Server:
         # as it likes: a second, shorter grace lets the last replies out and ends those.
         await self._grpc.stop(FLUSH_S)
         await refusing
+        if self._forwarder is not None:
+            await self._forwarder.close()
         await asyncio.to_thread(self._work.close)
 
     async def _poll(self) -> None:
@@ -161,6 +203,15 @@ class Server:
             except Exception:
                 _log.exception("following the home folder failed; the next round comes")
 
+    async def _count(self) -> None:
+        """Count the alert figures now and then, so that no GetStatus has to wait for it."""
+        while True:
+            try:
+                await self._work.lookups.run(self._work.engine.count_upkeep)
+            except Exception:
+                _log.exception("the tables of the home could not be counted; the next round comes")
+            await asyncio.sleep(COUNT_INTERVAL_S)
+
 
 async def serve(
     engine: ServedEngine,
@@ -168,6 +219,7 @@ async def serve(
     *,
     on_ready: OnReady = lambda address: None,
     stop: asyncio.Event | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Serve until told to stop, then drain.
 
@@ -181,18 +233,36 @@ async def serve(
         Called with ``host:port`` once calls are taken.
     stop : asyncio.Event, optional
         Set it to drain; without one, cancel the task.
+    worker : Worker, optional
+        Where several processes share the port.
 
     Raises
     ------
     AddressError
         When the address cannot be had.
     """
-    server = Server(engine, options)
+    server, stop = Server(engine, options, worker), stop or asyncio.Event()
     try:
-        on_ready(await server.start())
-        await (stop or asyncio.Event()).wait()
+        address = await server.start()
+        if worker is not None:
+            _obey(worker.orders, server, stop, asyncio.get_running_loop())
+        on_ready(address)
+        await stop.wait()
     finally:
         await server.stop()
+
+
+def _obey(orders: Orders, server: Server, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    def on_loop(act: Callable[[], object]) -> None:
+        try:
+            loop.call_soon_threadsafe(act)
+        except RuntimeError:  # the loop is closed
+            _log.debug("an order came after the server had stopped")
+
+    orders.obey(
+        lambda healthy: on_loop(lambda: asyncio.ensure_future(server.say_healthy(healthy))),
+        lambda: on_loop(stop.set),
+    )
 
 
 def run_server(
@@ -201,6 +271,7 @@ def run_server(
     *,
     on_ready: OnReady = lambda address: None,
     signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    worker: Worker | None = None,
 ) -> None:
     """Serve from the main thread until a signal comes, then drain. A second signal ends the process at once.
 
@@ -214,6 +285,8 @@ def run_server(
         Called with ``host:port`` once calls are taken.
     signals : sequence of signal.Signals, optional
         What means "stop".
+    worker : Worker, optional
+        Where several processes share the port.
 
     Raises
     ------
@@ -232,7 +305,7 @@ def run_server(
 
         for number in signals:
             loop.add_signal_handler(number, on_signal)
-        await serve(engine, options, on_ready=on_ready, stop=stop)
+        await serve(engine, options, on_ready=on_ready, stop=stop, worker=worker)
 
     asyncio.run(main())
 
@@ -241,12 +314,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith(("[", "unix:")) else host
 
 
-def _channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
+def _channel_arguments(options: ServerOptions, *, shared_port: bool) -> list[tuple[str, int]]:
     keepalive_ms = round(options.keepalive_s * 1000)
     return [
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # a second server on the port is a mistake and has to be told
+        ("grpc.so_reuseport", int(shared_port)),  # else a second server on the port is a mistake and has to be told
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", min(20_000, keepalive_ms)),
         ("grpc.keepalive_permit_without_calls", 1),

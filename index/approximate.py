@@ -89,7 +89,7 @@ class Approximate:
         effort = self._effort(fetch)
         if not k or not len(queries) or self.near.cost(effort) >= self.exact.cost(available, masked=not unmasked):
             return self.exact.search(queries, k, alive, alive_count)
-        self.exact.use_threads()
+        self.exact.use_threads(len(queries))
         scores, rows = self.near.search(queries, fetch, effort)
         scores, rows, short = masked(scores, rows, k, None if unmasked else alive)
         scores, rows = by_score_and_row(scores * self._unscale, rows)

@@ -255,11 +255,12 @@ class CpuFlat:
         """See `Backend.exact`."""
         return self
 
-    def use_threads(self) -> None:
-        """Have the calling thread's next search use as many threads as it should."""
+    def use_threads(self, queries: int) -> None:
+        """Have the calling thread's next search, of so many queries, use as many threads as it should."""
         if self._threads is not None:
-            # OpenMP keeps this number per calling thread, so it is set where the search runs.
-            faiss.omp_set_num_threads(self._threads)
+            # OpenMP keeps this number per calling thread, so it is set where the search runs. FAISS splits the queries
+            # of a call, and no single one: further threads would be woken, and waited for, to do nothing.
+            faiss.omp_set_num_threads(min(self._threads, queries))
 
     def cost(self, available: int, *, masked: bool) -> float:
         """Say in what time a query of so many rows is answered: as so many rows that are scanned without a mask."""
@@ -268,12 +269,12 @@ class CpuFlat:
         return min(_GATHERED_COST * available, float(self.count))
 
     def _heap(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        self.use_threads()
+        self.use_threads(len(queries))
         scores, rows = self._index.search(queries, k)
         return scores * self._unscale, rows
 
     def _gathered(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
-        self.use_threads()
+        self.use_threads(len(queries))
         parts = []
         for start in range(0, len(rows), _PIECE):
             some = rows[start : start + _PIECE]

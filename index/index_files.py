@@ -108,7 +108,14 @@ def read_tuning(files: HomeFiles, folder: str) -> Tuning:
 
 
 def read_index(
-    files: HomeFiles, folder: str, space: SpaceRecord, snapshot: SnapshotRecord, ids_sha256: str, count: int
+    files: HomeFiles,
+    folder: str,
+    space: SpaceRecord,
+    snapshot: SnapshotRecord,
+    ids_sha256: str,
+    count: int,
+    *,
+    mapped: bool = False,
 ) -> ReadIndex:
     """Read a snapshot's index.
 
@@ -118,6 +125,9 @@ def read_index(
         Hash of the ids that its rows have to stand for.
     count : int
         How many those are.
+    mapped : bool
+        Whether its codes stay in the file, of which all processes of a machine share one copy in memory, and are never
+        written to.
 
     Returns
     -------
@@ -142,7 +152,7 @@ def read_index(
         if getattr(found, name) != value:
             raise UnusableIndexError(f"{name} is {getattr(found, name)!r} where {value!r} was expected")
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
     except RuntimeError as error:
         raise UnusableIndexError("FAISS cannot read it") from error
     if index.ntotal != count or index.d != space.dim:
@@ -151,7 +161,7 @@ def read_index(
         return ReadIndex(index, float(found.scale))
     if found.kind != IVF_FP16 or near_path is None:
         raise UnusableIndexError(f"its kind is {found.kind!r}, and what belongs to that is not there")
-    near = Lists.read(near_path, index, found.patched_rows)
+    near = Lists.read(near_path, index, found.patched_rows, mapped=mapped)
     return ReadIndex(index, float(found.scale), near, read_tuning(files, folder))
 
 

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 
 from index.bases import UnusableIndexError
-from index.codes import codes_of
+from index.codes import Codes, codes_of
 from index.kinds import IVF_FP16
 from index.types import Float32Array, Int32Array, Int64Array
 
@@ -25,10 +25,10 @@ LISTS_PER_ROOT = 2
 # Rows that centres are learned from: so many for each of them.
 _ROWS_A_CENTRE = 40
 _ROUNDS = 10
+_SEED = 1
 # What a centre, and a row of a list, cost, where one that is scanned in row order costs 1.
 _CENTRE_COST = 2.0
 _ROW_COST = 1.5
-_SEED = 1
 _PIECE = 65_536
 # Of the rows: where more are new since the centres were learned, they are learned again.
 _PATCHED_SHARE = 0.2
@@ -39,22 +39,18 @@ class Lists:
 
     Parameters
     ----------
-    centres : ndarray of float32, shape (nlist, dim)
-    assigned : ndarray of int32, shape (n,)
-        The list of each row.
-    flat : faiss.IndexScalarQuantizer of n rows
+    index : faiss.IndexIVFScalarQuantizer
+        Of the flat index's codes; its lists are chosen by the inner product with float16 codes of their centres.
     patched_rows : int
         Rows that were put into lists since the centres were learned.
     """
 
     kind = IVF_FP16
 
-    def __init__(self, centres: Float32Array, assigned: Int32Array, flat: Any, patched_rows: int = 0) -> None:
-        self._centres, self._assigned = centres, assigned
-        self._nlist = len(centres)
-        self._rows = int(flat.ntotal)
+    def __init__(self, index: Any, patched_rows: int = 0) -> None:
+        self.index = index
         self.patched_rows = patched_rows
-        self.index = _filled(centres, assigned, flat)
+        self._nlist, self._rows = int(index.nlist), int(index.ntotal)
 
     @classmethod
     def build(cls, flat: Any) -> Lists:
@@ -72,8 +68,8 @@ class Lists:
             flat.d, nlist, niter=_ROUNDS, seed=_SEED, min_points_per_centroid=1, max_points_per_centroid=_ROWS_A_CENTRE
         )
         learner.train(codes[some].astype(np.float32))
-        centres = np.asarray(learner.centroids, dtype=np.float32)
-        return cls(centres, _nearest(centres, codes), flat)
+        centres = np.asarray(learner.centroids, dtype=np.float16).astype(np.float32)
+        return cls(_filled(centres, _nearest(centres, codes), codes))
 
     def patch(self, flat: Any, kept: Int64Array) -> Lists:
         """Give the lists of another index, of which most rows are rows of this one; learn centres where too few are.
@@ -88,9 +84,11 @@ class Lists:
         patched_rows = self.patched_rows + len(new)
         if patched_rows > _PATCHED_SHARE * len(kept):
             return self.build(flat)
-        assigned = self._assigned[kept]
-        assigned[new] = _nearest(self._centres, codes_of(flat)[new])
-        return Lists(self._centres, assigned, flat, patched_rows)
+        codes = codes_of(flat)
+        centres = self.index.quantizer.reconstruct_n(0, self._nlist)
+        assigned = _assigned(self.index)[kept]
+        assigned[new] = _nearest(centres, codes[new])
+        return Lists(_filled(centres, assigned, codes), patched_rows)
 
     def search(self, queries: Float32Array, k: int, effort: int) -> tuple[Float32Array, Int64Array]:
         """See `Approximation.search`; the effort is the number of lists that are looked at (nprobe)."""
@@ -111,26 +109,32 @@ class Lists:
         return _CENTRE_COST * self._nlist + _ROW_COST * effort * self._rows / self._nlist
 
     def write(self, path: Path) -> None:
-        """Write what the lists are made of: codes are not."""
-        with path.open("wb") as file:
-            np.savez(file, centres=self._centres, assigned=self._assigned)
+        """Write them as a file."""
+        faiss.write_index(self.index, str(path))
 
     @classmethod
-    def read(cls, path: Path, flat: Any, patched_rows: int) -> Lists:
+    def read(cls, path: Path, flat: Any, patched_rows: int, *, mapped: bool = False) -> Lists:
         """Read what `write` wrote.
+
+        Parameters
+        ----------
+        flat : faiss.IndexScalarQuantizer
+            Whose rows they should be.
+        patched_rows : int
+        mapped : bool
+            Whether they stay in the file, of which all processes of a machine share one copy in memory.
 
         Raises
         ------
         UnusableIndexError
         """
         try:
-            with np.load(path, allow_pickle=False) as found:
-                centres, assigned = found["centres"], found["assigned"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UnusableIndexError("its lists cannot be read") from error
-        if centres.shape[1:] != (flat.d,) or assigned.shape != (flat.ntotal,):
+            index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+        except RuntimeError as error:
+            raise UnusableIndexError("FAISS cannot read its lists") from error
+        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or (index.ntotal, index.d) != (flat.ntotal, flat.d):
             raise UnusableIndexError("its lists are those of another index")
-        return cls(centres, assigned, flat, patched_rows)
+        return cls(index, patched_rows)
 
 
 @lru_cache(maxsize=256)
@@ -141,9 +145,10 @@ def looking_at(lists: int) -> Any:
     return wanted
 
 
-def _nearest(centres: Float32Array, codes: Any) -> Int32Array:
+def _nearest(centres: Float32Array, codes: Codes) -> Int32Array:
     """Give the nearest centre of each row, shape (n,)."""
-    index = _by_distance(centres)
+    index = faiss.IndexFlatL2(centres.shape[1])
+    index.add(centres)
     assigned = np.empty(len(codes), dtype=np.int32)
     for start in range(0, len(codes), _PIECE):
         piece = codes[start : start + _PIECE].astype(np.float32)
@@ -151,35 +156,40 @@ def _nearest(centres: Float32Array, codes: Any) -> Int32Array:
     return assigned
 
 
-def _by_distance(centres: Float32Array) -> Any:
-    index = faiss.IndexFlatL2(centres.shape[1])
-    index.add(centres)
-    return index
+def _assigned(index: Any) -> Int32Array:
+    """Give the list of each row, shape (n,)."""
+    assigned = np.empty(index.ntotal, dtype=np.int32)
+    for number in range(index.nlist):
+        size = index.invlists.list_size(number)
+        if size:
+            assigned[faiss.rev_swig_ptr(index.invlists.get_ids(number), size)] = number
+    return assigned
 
 
-def _filled(centres: Float32Array, assigned: Int32Array, flat: Any) -> Any:
-    """Make FAISS's index; lists are chosen by the inner product with codes of their centres."""
-    by_product = faiss.IndexScalarQuantizer(flat.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+def _filled(centres: Float32Array, assigned: Int32Array, codes: Codes) -> Any:
+    """Make FAISS's index of rows whose lists are known."""
+    by_product: Any = faiss.IndexScalarQuantizer(
+        centres.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
     by_product.add(centres)
     index: Any = faiss.IndexIVFScalarQuantizer(
-        by_product, flat.d, len(centres), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+        by_product,
+        centres.shape[1],
+        len(centres),
+        faiss.ScalarQuantizer.QT_fp16,
+        faiss.METRIC_INNER_PRODUCT,
+        False,  # rows are coded as they are, not as they differ from their centres
     )
-    _owned(index, by_product)
+    by_product.this.disown()
+    index.own_fields = True
     index.is_trained = True
-    codes = codes_of(flat)
     order = np.argsort(assigned, kind="stable")
-    ends = np.cumsum(np.bincount(assigned, minlength=len(centres)))
-    for number, end in enumerate(ends.tolist()):
-        rows = order[(ends[number - 1] if number else 0) : end]
-        if len(rows):
-            some = codes[rows]
-            index.invlists.add_entries(
-                number, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(some.view(np.uint8).reshape(len(rows), -1))
-            )
+    start = 0
+    for number, size in enumerate(np.bincount(assigned, minlength=len(centres)).tolist()):
+        if size:
+            rows = order[start : start + size]
+            some = codes[rows].view(np.uint8)  # kept alive: FAISS is given an address
+            index.invlists.add_entries(number, size, faiss.swig_ptr(rows), faiss.swig_ptr(some))
+        start += size
     index.ntotal = len(assigned)
     return index
-
-
-def _owned(index: Any, quantizer: Any) -> None:
-    quantizer.this.disown()
-    index.own_fields = True

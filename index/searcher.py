@@ -169,8 +169,8 @@ class Searcher:
         DamagedHomeError
             A table cannot be read; what was served before is served on.
         """
-        with self._syncing:
-            return self._catch_up()
+        # Not under the lock of `sync`: what was withdrawn is not shown for as long as another snapshot takes to load.
+        return self._catch_up()
 
     def _load(self, snapshot: SnapshotRecord) -> Base:
         built = load_base(self._store, snapshot)

@@ -189,7 +189,8 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
 
 def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> BaseIndex:
     folder = store.layout.index_folder(snapshot.snapshot_id)
-    found = read_index(store.layout.files, folder, space, snapshot, rows.ids_sha256, len(rows.track_ids))
+    files, count, mapped = store.layout.files, len(rows.track_ids), store.layout.read_only
+    found = read_index(files, folder, space, snapshot, rows.ids_sha256, count, mapped=mapped)
     return replace(rows.with_index(found.index, found.scale), near=found.near, tuning=found.tuning)
 
 

@@ -160,19 +160,25 @@ class SpaceTables:
 
     def stage(self, space_id: str, rows: pa.Table, as_of: int) -> int:
         """Merge rows that are columns already; see `Store.stage_served`."""
+        staged = self._completed(space_id, rows, as_of)
+        served = self.served(space_id)
+        return served.upsert(staged, update_if=_NOT_STALER) if staged.num_rows else served.version
+
+    def add_fresh(self, space_id: str, rows: pa.Table) -> int:
+        """Add fresh rows of tracks that have none; see `Store.add_fresh`."""
+        added = self._completed(space_id, rows, 0)
+        return self.fresh(space_id).insert(added) if added.num_rows else 0
+
+    def _completed(self, space_id: str, rows: pa.Table, fresh_version: int) -> pa.Table:
         space = self._registry.space(space_id)
         check_served_columns(rows, dim=space.dim, metric=space.metric)
-        served = self.served(space_id)
-        if not rows.num_rows:
-            return served.version
         given = {
             **{name: rows[name] for name in rows.schema.names},
             "space_id": pa.repeat(pa.scalar(space_id), rows.num_rows),
-            "fresh_version": pa.repeat(pa.scalar(as_of, pa.int64()), rows.num_rows),
+            "fresh_version": pa.repeat(pa.scalar(fresh_version, pa.int64()), rows.num_rows),
         }
         schema = served_schema(space.dim)
-        staged = pa.Table.from_arrays([given[name] for name in schema.names], names=schema.names).cast(schema)
-        return served.upsert(staged, update_if=_NOT_STALER)
+        return pa.Table.from_arrays([given[name] for name in schema.names], names=schema.names).cast(schema)
 
     def note_moved(self, space_id: str, rows: pa.Table) -> None:
         """Keep how far tracks have moved; see `Store.note_moved`."""
@@ -344,6 +350,13 @@ class SpaceTables:
         tiers, bases = (pc.coalesce(*(found[name] for found in rows)) for name in ("tier", "basis"))
         outdated = pc.and_(pc.not_equal(tiers, int(Tier.COLLABORATIVE)), pc.not_equal(bases, tracks["basis"]))
         return list(tracks["track_id"].filter(pc.fill_null(outdated, True)).to_pylist())
+
+    def shown(self, snapshot: SnapshotRecord, columns: Sequence[str], track_ids: Sequence[str] | None) -> pa.Table:
+        """Give rows of what a snapshot shows; see `Store.shown_rows`."""
+        fresh = self.fresh(snapshot.space_id).read(columns=columns, keys=track_ids, since=snapshot.fresh_version)
+        served = self.served(snapshot.space_id).read(columns=columns, keys=track_ids, version=snapshot.served_version)
+        superseded = pc.is_in(served["track_id"], value_set=fresh["track_id"].combine_chunks())
+        return pa.concat_tables([fresh, served.filter(pc.invert(superseded))])
 
     def user_vectors(self, space_id: str, user_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
         """Find user vectors; see `Store.user_vectors`."""

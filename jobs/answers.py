@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from index import ServedVector, SnapshotRecord, SpaceRecord, StoreError, Tier
+from jobs.maintain import UpkeepFigures
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class EngineStatus:
         Where the search runs.
     read_only : bool
         Whether this is a replica, which changes nothing.
+    upkeep : UpkeepFigures or None
+        As `Engine.count_upkeep` has counted them last; None before the first time.
     """
 
     space: SpaceRecord | None
@@ -45,6 +48,7 @@ class EngineStatus:
     model_id: str
     device: str
     read_only: bool
+    upkeep: UpkeepFigures | None
 
 
 @dataclass(frozen=True, eq=False)

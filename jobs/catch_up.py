@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
-from jobs.catalogue_basis import flat
 from jobs.gate import Gate
+from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
 from jobs.projector import Projectors
+from jobs.rows_at_hand import RowsOf, rows_carried_from, rows_of_newest
 from jobs.warming import Warming
 
 if TYPE_CHECKING:
@@ -25,10 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACKS_AT_ONCE = 256  # projected while no ingest and no feedback passes: a fraction of a second
+ROWS_AT_ONCE = 32_768  # brought over in one merge: at 128 dimensions 16 MiB
 TRACKS_A_SYNC = 4 * TRACKS_AT_ONCE  # before it is looked again whether somebody has published or rolled back
-# More than this is a catalogue that was brought in at once. Every writer would project it, each in one thread, to rows
-# that are scored exactly until a refresh folds them in: it is left to the refresh.
-LEFT_TO_REFRESH = 4096
 
 
 class CatchUp:
@@ -77,6 +73,10 @@ class CatchUp:
         published = self._store.published()
         served = self._searcher.snapshot
         if published is not None and (served is None or served.snapshot_id != published.snapshot_id):
+            # Most of what it lacks, while ingests pass in between; what comes meanwhile is left to `adopt`.
+            if not self._serves_older(published):
+                self._projectors.forget()
+                self._project_missing(published, self._gate.alone, self._all)
             with self._gate.alone():
                 return self.adopt()
         if published is None:
@@ -93,9 +93,8 @@ class CatchUp:
     def adopt(self) -> bool:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing.
 
-        What the published snapshot lacks is projected before, so that a track that was acknowledged is found behind the
-        switch, too. Where that is more than `LEFT_TO_REFRESH`, only what was fresh until now: what calls acknowledged
-        since the snapshot that is left was built. A rollback does not wait for a whole catalogue.
+        What the published snapshot lacks is projected before, or brought back from a newer snapshot of its space, so
+        that a track that was found is found behind the switch, too; see `jobs.missing`.
         """
         self._projectors.forget()
         published = self._store.published()
@@ -104,7 +103,7 @@ class CatchUp:
             # Behind a newer snapshot of the space none can be missing that was not before: all that was written since
             # it was built is fresh to it. What a process left unprojected waits for the next sync, as ever.
             if not self._serves_older(published):
-                self._project_missing(published, nullcontext, self._fresh_until_now)  # the caller passes the gate
+                self._project_missing(published, nullcontext, self._all)  # the caller passes the gate already
             self._settle(published.space_id)
         switched = self._searcher.sync()
         if switched and published is not None:
@@ -125,7 +124,7 @@ class CatchUp:
         """Project what was stored but not projected when a process ended, unless that is a refresh's work."""
         if (snapshot := self._searcher.snapshot) is not None:
             self._others_wrote(snapshot.space_id)  # from here on it counts what they write
-            self._project_missing(snapshot, self._gate.alone, self._all_of_few)
+            self._project_missing(snapshot, self._gate.alone, self._all)
 
     def _note_commit(self, committed: Committed) -> None:
         """Follow the versions of the tables that this process writes; one left out in between was another's."""
@@ -160,12 +159,11 @@ class CatchUp:
         self,
         snapshot: SnapshotRecord,
         passing: Callable[[], AbstractContextManager[None]],
-        choose: Callable[[list[str]], list[str]],
+        choose: Callable[[Missing], list[str]],
     ) -> None:
         """Project stored tracks that a snapshot lacks, or knows as they were before their credits, audio or feedback.
 
-        Such are tracks that were ingested, changed or listened to while another space was served, or where that was cut
-        off. What cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or
+        What cannot be projected stays stored and is tried again at the next sync; it keeps nobody from opening or
         switching.
 
         Parameters
@@ -175,61 +173,82 @@ class CatchUp:
             Passes the gate alone, for a few tracks at a time: no ingest or feedback of this process moves one of them
             between the reading of what is known of it and the writing of its vector.
         choose : callable
-            Which of the missing tracks, in order of id, are projected now.
+            Which of the due ones, in order of id, are projected now.
         """
         try:
-            missing = self._missing(snapshot)
-            # Built before anybody has to wait for it.
-            if not missing or self._projectors.get(snapshot.space_id, self._encoder().encoder_id) is None:
+            stale = self._store.stale_ids(snapshot)
+            found = None
+            if stale:
+                encoder_id = self._encoder().encoder_id
+                found = missing_tracks(self._store, snapshot, stale, encoder_id, self._searcher.snapshot)
+            if found is None or not found.track_ids:
                 self._reached, self._left = "", False
                 return
-            if len(missing) > LEFT_TO_REFRESH and not self._left:
+            waiting = len(found.track_ids) - len(found.due)
+            if waiting and not self._left:
                 logger.warning(
                     "%d stored tracks have no vector of what is known of them in space %s: "
                     "`anacrusis refresh` projects them",
-                    len(missing),
+                    waiting,
                     snapshot.space_id,
                 )
-            self._left = len(missing) > LEFT_TO_REFRESH
-            chosen = choose(missing)
-            for start in range(0, len(chosen), TRACKS_AT_ONCE):
-                with passing():
-                    self._project(snapshot.space_id, chosen[start : start + TRACKS_AT_ONCE])
-                self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
-            self._reach(chosen, missing)
+            self._left = bool(waiting)
+            chosen = choose(found)
+            self._serve(snapshot, found, chosen, passing)
+            self._reach(chosen, found.due)
         except REFUSALS:
             with self._counting:
                 self._others = True  # so that the next sync comes back to them
             logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)
 
-    def _missing(self, snapshot: SnapshotRecord) -> list[str]:
-        stale = self._store.stale_ids(snapshot)
-        if not stale:
-            return []
-        heard = flat(self._store.heard_ids(self._encoder().encoder_id))
-        ids = pa.array(stale, pa.string())
-        return sorted(ids.filter(pc.is_in(ids, value_set=heard)).to_pylist())
+    def _all(self, found: Missing) -> list[str]:
+        return found.due
 
-    def _all_of_few(self, missing: list[str]) -> list[str]:
-        return missing if len(missing) <= LEFT_TO_REFRESH else []
+    def _some(self, found: Missing) -> list[str]:
+        return [one for one in found.due if one > self._reached][:TRACKS_A_SYNC]
 
-    def _some(self, missing: list[str]) -> list[str]:
-        return [one for one in self._all_of_few(missing) if one > self._reached][:TRACKS_A_SYNC]
-
-    def _fresh_until_now(self, missing: list[str]) -> list[str]:
-        served = self._searcher.snapshot
-        if len(missing) <= LEFT_TO_REFRESH or served is None:
-            return self._all_of_few(missing)
-        fresh = set(self._store.fresh_rows(served.space_id, since=served.fresh_version).track_ids)
-        return [one for one in missing if one in fresh]
-
-    def _reach(self, chosen: list[str], missing: list[str]) -> None:
+    def _reach(self, chosen: list[str], due: list[str]) -> None:
         """Remember where the next sync goes on; those that have no place do not keep the others from theirs."""
-        self._reached = chosen[-1] if chosen and chosen[-1] < missing[-1] else ""
+        self._reached = chosen[-1] if chosen and chosen[-1] < due[-1] else ""
         if not self._reached and self._from_the_start:
             with self._counting:
                 self._others = True
         self._from_the_start &= bool(self._reached)
+
+    def _serve(
+        self,
+        snapshot: SnapshotRecord,
+        found: Missing,
+        chosen: Sequence[str],
+        passing: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Make fresh rows of tracks: by rows that are at hand, of many by what can be carried, else by projecting."""
+        space_id = snapshot.space_id
+        at_hand = [one for one in chosen if one in found.in_newest]
+        others = [one for one in chosen if one not in found.in_newest]
+        if at_hand:
+            others += self._add(snapshot, at_hand, rows_of_newest(self._store, space_id))
+        for left in found.left:
+            # A rollback does not wait until thousands are projected: that is the refresh's work afterwards.
+            if many(others) and left.space_id != space_id:
+                carried = rows_carried_from(self._store, left, space_id)
+                others = self._add(snapshot, others, carried) if carried is not None else others
+        # Built before anybody has to wait for it.
+        if not others or self._projectors.get(space_id, self._encoder().encoder_id) is None:
+            return
+        for start in range(0, len(others), TRACKS_AT_ONCE):
+            with passing():
+                self._project(space_id, others[start : start + TRACKS_AT_ONCE])
+            self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
+
+    def _add(self, snapshot: SnapshotRecord, track_ids: Sequence[str], rows_of: RowsOf) -> list[str]:
+        """Add fresh rows of tracks that have none, which lies over nobody's; give those still not shown as they are."""
+        added = 0
+        for start in range(0, len(track_ids), ROWS_AT_ONCE):
+            added += self._store.add_fresh(snapshot.space_id, rows_of(track_ids[start : start + ROWS_AT_ONCE]))
+        logger.info("%d tracks were taken along into space %s", added, snapshot.space_id)
+        stale = set(self._store.stale_ids(snapshot))
+        return [one for one in track_ids if one in stale]
 
     def _project(self, space_id: str, track_ids: Sequence[str]) -> None:
         """Project tracks by what is stored of them, again where another process has stored more meanwhile."""

@@ -16,38 +16,32 @@ from index import (
     FeedbackEvent,
     Retention,
     Searcher,
-    SpaceMismatchError,
     SpaceRecord,
     Store,
-    Tier,
-    TrackRecord,
-    UnknownSpaceError,
     WriteBatch,
     check_kind,
 )
-from jobs.answers import EmbeddingAnswer, EngineStatus
+from jobs.asking import AskingEngine
 from jobs.catch_up import CatchUp
 from jobs.feedback import FeedbackRecorder, FeedbackReport
 from jobs.gate import Gate
 from jobs.ingest import Ingester
 from jobs.maintain import maintain_after
-from jobs.outcome import IngestOutcome, without_tracks
+from jobs.outcome import IngestOutcome
 from jobs.progress import OnProgress, silent
 from jobs.projector import Projector, Projectors
-from jobs.query import Answer, Neighbors, Query, why_unplaced
 from jobs.refresh import ProjectTracks, RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 
 if TYPE_CHECKING:
     from artist_transfer import TransferModel
-    from encoders import Encoder
 
 
 logger = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(AskingEngine):
     """Composes the store, the search, the encoder and the transfer of one home folder. Thread safe.
 
     Use `Engine.open`.
@@ -63,22 +57,16 @@ class Engine:
         limits: AudioLimits,
         retention: Retention,
         index_kind: str = AUTO,
+        encoder_threads: int | None = None,
     ) -> None:
-        self.home = store.layout
-        self.store = store
-        self.searcher = searcher
-        self.device = device
+        super().__init__(store, searcher, encoder=encoder, device=device, encoder_threads=encoder_threads)
         self.retention = retention
         self.index_kind = check_kind(index_kind)
         self.gate = Gate()
-        self._encoder_name = encoder
-        self._encoder: Encoder | None = None
         self._closed = False
-        self._loading = threading.Lock()
         self._refreshing = threading.Lock()
         self.last_refreshed_with: TransferModel | None = None  # by the refresh before, which loaded it
         self._projectors = Projectors(store, self.home, device=device)
-        self._neighbors = Neighbors(store, searcher)
         self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)
         self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
         self._feedback = FeedbackRecorder(
@@ -99,6 +87,8 @@ class Engine:
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
+        search_threads: int | None = None,
+        encoder_threads: int | None = None,
     ) -> Self:
         """Open a home folder.
 
@@ -126,12 +116,18 @@ class Engine:
         project_missing : bool
             Whether tracks are projected that were stored but not yet projected, because a process ended between the
             two; not where a refresh follows, which projects them with all others.
+        search_threads : int, optional
+            Threads of one search on the CPU, 1 or more; None: one a core.
+        encoder_threads : int, optional
+            Threads of torch in this process, from the moment that the encoder is loaded, 1 or more; None: torch's own
+            choice. Where both are at work at once, their sum is best kept to the cores: threads that split a piece of
+            work wait for each other, and those that have no core make all others wait.
 
         Returns
         -------
         Engine
             To be closed, or used as a context manager. Such tracks are served from here on, unless there are more than
-            `jobs.catch_up.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
+            `jobs.missing.LEFT_TO_REFRESH`; with `read_only`, once another one has opened the
             home and projected them.
 
         Raises
@@ -143,7 +139,7 @@ class Engine:
         """
         store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
-            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
+            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device), threads=search_threads)
             engine = cls(
                 store,
                 searcher,
@@ -152,6 +148,7 @@ class Engine:
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
                 index_kind=index_kind,
+                encoder_threads=encoder_threads,
             )
             if project_missing and not read_only:
                 engine._catch_up.serve_missing()
@@ -178,160 +175,11 @@ class Engine:
         self.searcher.close()
         self.store.close()
 
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder, loaded at the first use."""
-        with self._loading:
-            if self._encoder is None:
-                from encoders import load_encoder
-
-                self._encoder = load_encoder(self._encoder_name, device=self.device)
-            return self._encoder
-
-    @property
-    def read_only(self) -> bool:
-        """Whether nothing may be written to the home."""
-        return self.home.read_only
-
-    def require_writable(self) -> None:
-        """Refuse what would change the home, before any work is done for it.
-
-        Raises
-        ------
-        index.ReadOnlyError
-        """
-        self.home.require_writable()
-
     def warm_up(self) -> None:
         """Load the encoder and the transfer now, so that the first release does not wait for them."""
         encoder_id = self.encoder.encoder_id
         if (snapshot := self.searcher.snapshot) is not None:
             self._projectors.get(snapshot.space_id, encoder_id)
-
-    # Asking ----------------------------------------------------------------------------------------------------------
-
-    def search(self, queries: Sequence[Query]) -> list[Answer | Exception]:
-        """Answer many queries of any mix; each one's error stands in its own place.
-
-        Parameters
-        ----------
-        queries : sequence of Query
-
-        Returns
-        -------
-        list of Answer or Exception
-            In the same order; an `Answer` holds one `index.Hits`.
-        """
-        return list(self._neighbors.answer(queries))
-
-    def ask(self, query: Query) -> Answer:
-        """Answer one query.
-
-        Raises
-        ------
-        index.StoreError, JobError
-            What `search` would have put in its place.
-        """
-        answer = self.search([query])[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def describe(self, track_ids: Sequence[str]) -> list[TrackRecord | None]:
-        """Return the metadata of tracks, None where a track is unknown.
-
-        Parameters
-        ----------
-        track_ids : sequence of str
-
-        Returns
-        -------
-        list of TrackRecord or None
-            In the same order.
-        """
-        known = {record.track_id: record for record in self.store.tracks(list(track_ids))}
-        return [known.get(track_id) for track_id in track_ids]
-
-    def embeddings(self, track_ids: Sequence[str], *, space_id: str = "") -> EmbeddingAnswer:
-        """Return served vectors as they are stored.
-
-        Parameters
-        ----------
-        track_ids : sequence of str
-        space_id : str
-            The space the caller means; empty for the published one.
-
-        Returns
-        -------
-        EmbeddingAnswer
-
-        Raises
-        ------
-        index.NoSnapshotError, index.SpaceMismatchError
-        """
-        view = self.searcher.view()
-        if space_id and space_id != view.space_id:
-            raise SpaceMismatchError(space_id, view.space_id)
-        withdrawn = self.store.withdrawn()
-        rows = self.store.served_vectors(view.space_id, list(track_ids), snapshot=view.snapshot)
-        found = {
-            track_id: without_tracks(row, withdrawn) for track_id, row in rows.items() if track_id not in withdrawn
-        }
-        missing = why_unplaced(self.store, [one for one in track_ids if one not in found], view.space_id)
-        return EmbeddingAnswer(
-            view.space_id,
-            view.snapshot_id,
-            [found[track_id] if track_id in found else missing[track_id] for track_id in track_ids],
-        )
-
-    def warm_ids(self, track_ids: Sequence[str]) -> set[str]:
-        """Return those of some tracks that have a collaborative vector in the published space."""
-        snapshot = self.searcher.snapshot
-        if snapshot is None:
-            return set()
-        found = self.store.served_vectors(snapshot.space_id, list(track_ids), snapshot=snapshot)
-        return {track_id for track_id, row in found.items() if row.tier is Tier.COLLABORATIVE}
-
-    def find_space(self, space_id: str = "") -> SpaceRecord:
-        """Return a space by its id; empty for the one imported last.
-
-        Raises
-        ------
-        index.UnknownSpaceError
-            When there is none.
-        """
-        if space_id:
-            return self.store.space(space_id)
-        spaces = self.store.spaces()
-        if not spaces:
-            raise UnknownSpaceError(
-                "No space was imported yet; bring one with `anacrusis space import`.", field="space_id"
-            )
-        return spaces[-1]
-
-    def serving(self) -> tuple[str, str]:
-        """Return the space and the snapshot that are served, empty where none is; cheap."""
-        snapshot = self.searcher.snapshot
-        return (snapshot.space_id, snapshot.snapshot_id) if snapshot is not None else ("", "")
-
-    def status(self) -> EngineStatus:
-        """Return what is served at the moment."""
-        status = self.searcher.status()
-        snapshot = self.searcher.snapshot
-        return EngineStatus(
-            space=self.store.space(snapshot.space_id) if snapshot is not None else None,
-            snapshot=snapshot,
-            tracks=status.tracks,
-            tier_counts=status.tiers,
-            fresh_rows=status.fresh_rows,
-            withdrawn=status.withdrawn,
-            encoder_id=self._encoder.encoder_id if self._encoder is not None else self._encoder_name,
-            model_id=snapshot.model_id if snapshot is not None else "",
-            device=status.device,
-            read_only=self.read_only,
-        )
-
-    # Changing --------------------------------------------------------------------------------------------------------
 
     def ingest(self, releases: Sequence[Release]) -> list[IngestOutcome]:
         """Take releases in; what is not refused is durable, and found by the next query where a space is published.
@@ -496,7 +344,7 @@ class Engine:
         """Adopt what other processes have published, ingested or withdrawn.
 
         What they stored and did not project is projected here, some of it at each call; more than
-        `jobs.catch_up.LEFT_TO_REFRESH` tracks are left to `refresh`.
+        `jobs.missing.LEFT_TO_REFRESH` tracks are left to `refresh`.
 
         Returns
         -------
@@ -505,6 +353,16 @@ class Engine:
         """
         # A replica leaves the projecting of what is missing to those who write.
         return self.searcher.sync() if self.read_only else self._catch_up.sync()
+
+    def catch_up(self) -> bool:
+        """Adopt what was ingested or withdrawn in the served snapshot; projects nothing, and switches to no other one.
+
+        Returns
+        -------
+        bool
+            Whether anything was new.
+        """
+        return self.searcher.catch_up()
 
     def adopt(self) -> None:
         """Switch to the published snapshot. To be called inside `Gate.alone`, after publishing."""

@@ -6,9 +6,10 @@ import logging
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from index import Lease, Retention, StoreError, TableFigures, Upkeep, alerts
+from index import Lease, Retention, Store, StoreError, TableFigures, Upkeep, alerts
 from jobs.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
@@ -58,6 +59,37 @@ class MaintenanceReport:
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON's types."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class UpkeepFigures:
+    """Whether the upkeep keeps up with what is written.
+
+    Attributes
+    ----------
+    small_fragments, versions : int
+        Of the table that has most of them.
+    alerts : list of str
+        As in `MaintenanceReport`.
+    counted_at : datetime
+        In UTC.
+    """
+
+    small_fragments: int
+    versions: int
+    alerts: list[str]
+    counted_at: datetime
+
+    @classmethod
+    def count(cls, store: Store) -> UpkeepFigures:
+        """Count them; reads what the tables consist of, no rows."""
+        tables = list(Upkeep(store, Retention()).figures())
+        return cls(
+            small_fragments=max(one.small_fragments for one in tables),
+            versions=max(one.versions for one in tables),
+            alerts=alerts(tables),
+            counted_at=datetime.now(UTC),
+        )
 
 
 def maintain(

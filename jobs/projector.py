@@ -47,7 +47,8 @@ def warm_tracks(
     withdrawn = store.withdrawn()
     row_of_warm = {track_id: row for row, track_id in enumerate(served.track_ids) if track_id not in withdrawn}
     # Records before content, which is written first: never an older content than the record says.
-    records = {record.track_id: record for record in store.tracks(list(row_of_warm))}
+    found = store.track_columns(["track_id", "artist_ids", "roles", "release_date"], list(row_of_warm))
+    records = {str(row["track_id"]): row for row in found.to_pylist()}
     heard_ids, content = store.content(encoder_id, list(records))
     row_of_heard = {track_id: row for row, track_id in enumerate(heard_ids)}
     ids = sorted(row_of_heard)
@@ -61,8 +62,8 @@ def warm_tracks(
         track_ids=np.array(ids, dtype=np.str_),
         content=content[[row_of_heard[track_id] for track_id in ids]],
         collaborative=served.vectors[warm_rows],
-        credits=Credits.from_lists([record.artist_ids for record in kept], [record.roles for record in kept]),
-        release_day=release_days([record.release_date for record in kept]),
+        credits=Credits.from_lists([row["artist_ids"] or [] for row in kept], [row["roles"] or [] for row in kept]),
+        release_day=release_days([row["release_date"] for row in kept]),
         popularity=served.popularity[warm_rows, 0],
     )
 

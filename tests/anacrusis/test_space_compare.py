@@ -68,6 +68,29 @@ def test_a_retrain_is_compared_and_nothing_changes(anacrusis: CommandLine, serve
     assert state(served) == before
 
 
+def test_an_import_shows_how_the_training_lies_beside_the_served_one(
+    anacrusis: CommandLine, served: Path, tmp_path: Path
+) -> None:
+    path = write_factors(tmp_path, IDS, made(2))
+    done = anacrusis.json("--home", served, "space", "import", "next", path)
+    found = anacrusis.json("--home", served, "space", "compare", "next")
+    assert (done["space_id"], done["track_count"]) == ("next", TRACKS)
+    assert done["comparison"] == found
+    folder = tmp_path / "report"
+    assert anacrusis("--home", served, "space", "import", "last", path, "--report", folder) == 0
+    for word in ("last beside old", "coverage", "overlap@10", "alignment residual"):
+        assert word in anacrusis.out
+    assert sorted(one.name for one in folder.iterdir()) == ["norms.png", "overlap.png"]
+    assert anacrusis.json("--home", served, "space", "list")["snapshots"][-1]["space_id"] == "old"  # type: ignore[index]
+
+
+def test_a_first_import_has_nothing_beside_it(anacrusis: CommandLine, tmp_path: Path) -> None:
+    path = write_factors(tmp_path, IDS, made(0))
+    assert anacrusis.json("--home", tmp_path / "h", "space", "import", "a", path)["comparison"] is None
+    assert anacrusis("--home", tmp_path / "h", "space", "import", "b", path, "--report", tmp_path / "plots") == 0
+    assert "no space is served" in anacrusis.err
+
+
 def test_a_catalogue_too_small_to_tell_has_dashes(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
     factors = warm_factors()
     path = write_factors(tmp_path, factors.ids[:4].tolist(), factors.vectors[:4])
@@ -140,4 +163,8 @@ def test_plots_need_their_extra(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert anacrusis("--home", home, "space", "compare", "x", "--report", tmp_path / "plots") == 2
     assert "EXTRA_MISSING" in anacrusis.err
+    path = write_factors(tmp_path, IDS, made(0))
+    assert anacrusis("--home", home, "space", "import", "new", path, "--report", tmp_path / "plots") == 2
+    assert "EXTRA_MISSING" in anacrusis.err
+    assert len(anacrusis.json("--home", home, "space", "list")["spaces"]) == 1  # type: ignore[arg-type]
     assert not (tmp_path / "plots").exists()

@@ -29,6 +29,7 @@ OURS = {
 # Files and commands that no call of the service reads or runs.
 COMMAND_LINE = {
     "BENCHMARK_INVALID",
+    "BENCH_IMPOSSIBLE",
     "BRIDGE_INVALID",
     "COMPARISON_INVALID",
     "EVALUATION_INVALID",

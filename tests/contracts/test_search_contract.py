@@ -64,8 +64,11 @@ def cpu(vectors: np.ndarray) -> Backend:
 def lists(vectors: np.ndarray) -> Backend:
     """An approximate index where looking at all rows costs less: then it has the whole contract."""
     index = faiss_index(vectors, 64.0)
-    near = Lists(np.zeros((1, vectors.shape[1]), np.float32), np.zeros(len(vectors), np.int32), index)
-    return Approximate(CpuFlat(index, 64.0, threads=2), near, Tuning(0.99, 100, 1, 0.99, 100), 64.0)
+    if not len(vectors):
+        return cpu(vectors)  # of no rows there are no lists
+    return Approximate(
+        CpuFlat(index, 64.0, threads=2), Lists.build(index), Tuning(0.99, 100, len(vectors), 0.99, 100), 64.0
+    )
 
 
 def gpu(vectors: np.ndarray) -> Backend:

@@ -44,6 +44,7 @@ from jobs import (
     WarmedTrack,
 )
 from jobs.answers import EmbeddingAnswer
+from jobs.maintain import UpkeepFigures
 from jobs.refresh import RefreshStoppedError
 
 DIM = 4
@@ -240,7 +241,17 @@ class FakeEngine:
         self.snapshot = "snapshot-2"
         reasons = {"new": 1}
         return RefreshReport(
-            SPACE, "snapshot-2", "model-1", "artist_mean", "few tracks", 1, len(self.rows), 0, {}, reasons
+            space_id=SPACE,
+            snapshot_id="snapshot-2",
+            model_id="model-1",
+            method="artist_mean",
+            why="few tracks",
+            projected=1,
+            row_count=len(self.rows),
+            row_count_before=0,
+            tiers={},
+            reasons=reasons,
+            held_back="snapshot-3",
         )
 
     def serving(self) -> tuple[str, str]:
@@ -259,7 +270,11 @@ class FakeEngine:
             model_id="model-1",
             device="cpu",
             read_only=False,
+            upkeep=UpkeepFigures(7, 42, ["table tracks has 200 small fragments"], WHEN),
         )
+
+    def count_upkeep(self) -> None:
+        """What it counts stands in its status."""
 
     def require_writable(self) -> None:
         """A fake is never a replica."""

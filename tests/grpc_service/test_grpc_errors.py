@@ -82,6 +82,7 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (index.errors.NoSnapshotError("A sentence."), "UNAVAILABLE", RETRY),
     (index.errors.StoreClosedError("A sentence."), "UNAVAILABLE", RETRY),
     (errors.DrainingError("A sentence."), "UNAVAILABLE", RETRY),
+    (errors.WriterAwayError("A sentence."), "UNAVAILABLE", RETRY),
     (errors.QueueFullError("A sentence."), "RESOURCE_EXHAUSTED", RETRY),
     (errors.DeadlineExpiredError("A sentence."), "DEADLINE_EXCEEDED", None),
     (RefreshStoppedError("A sentence."), "ABORTED", None),

@@ -13,7 +13,6 @@ from fake_engine import DIM, SPACE, FakeEngine
 from grpc_harness import Running, running
 
 from grpc_service.client import (
-    INLINE_BYTES,
     Client,
     FailedPreconditionError,
     Filters,
@@ -22,7 +21,9 @@ from grpc_service.client import (
     PermissionDeniedError,
     Popularity,
     Tier,
+    Upkeep,
 )
+from grpc_service.client_releases import INLINE_BYTES
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2, embedding_service_pb2, neighbor_service_pb2, release_service_pb2
 from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -267,6 +268,7 @@ def test_a_refresh_tells_how_far_it_is_and_reports_last(client: Client, engine: 
     *steps, report = client.refresh(["artist-1"])
     assert [(step.stage, step.done, step.total) for step in steps] == [("project", n, 3) for n in (1, 2, 3)]
     assert (report.stage, report.snapshot_id, report.space_id, report.done) == ("done", "snapshot-2", SPACE, 1)
+    assert (steps[-1].held_back, report.held_back) == ("", "snapshot-3")
     assert engine.calls == [("refresh", ["artist-1"])]
     list(client.refresh(everything=True))
     assert engine.calls[-1] == ("refresh everything", None)
@@ -287,6 +289,7 @@ def test_status(client: Client) -> None:
     assert (status.encoder_id, status.model_id, status.device) == ("encoder-1", "model-1", "cpu")
     assert status.snapshot_time == datetime(2024, 5, 1, tzinfo=UTC)
     assert (status.waiting_query_count, status.waiting_job_count) == (0, 0)
+    assert status.upkeep == Upkeep(7, 42, ("table tracks has 200 small fragments",), datetime(2024, 5, 1, tzinfo=UTC))
 
 
 def test_the_engine_is_followed_and_a_failure_there_does_not_end_it(engine: FakeEngine) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from grpc_service import generate
-from grpc_service.options import InvalidServerOptionError, ServerOptions
+from grpc_service.options import InvalidServerOptionError, ServerOptions, share_cores
 from grpc_service.packing import pack_vectors, unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2
 
@@ -21,6 +21,10 @@ from grpc_service.pb.anacrusis.v1 import common_pb2
         ("port", -1),
         ("port", 65536),
         ("port", True),
+        ("workers", 0),
+        ("workers", 257),
+        ("search_threads", -1),
+        ("encoder_threads", 2000),
         ("max_message_bytes", 0),
         ("max_concurrent_rpcs", 0),
         ("grace_s", -0.1),
@@ -50,6 +54,24 @@ def test_the_defaults_hold_and_nothing_listens_beyond_the_loopback() -> None:
     assert options.host == "127.0.0.1"
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 4, 7, 16, 64])
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+def test_no_thread_lacks_a_core_and_no_core_a_thread_where_there_are_enough(cores: int, workers: int) -> None:
+    options = ServerOptions(workers=workers)
+    search, encoder = share_cores(options, cores, encodes=True)
+    assert min(search, encoder) >= 1
+    if cores > workers:
+        assert workers * search + encoder == cores
+    search, _ = share_cores(options, cores, encodes=False)
+    assert search == max(cores // workers, 1)
+
+
+def test_threads_that_are_set_are_kept_and_the_others_get_the_rest() -> None:
+    assert share_cores(ServerOptions(search_threads=6, encoder_threads=7), 2, encodes=True) == (6, 7)
+    assert share_cores(ServerOptions(encoder_threads=4), 16, encodes=True) == (12, 4)
+    assert share_cores(ServerOptions(search_threads=3, workers=4), 16, encodes=True) == (3, 4)
 
 
 def test_generated_code_is_current() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from made_catalogue import DIM, SPACE_ID, audio_bytes, release, warm_factors, warm_releases
 
-from index import FeedbackAction, FeedbackEvent, Store, Tier, TrackRecord, WriteBatch
-from jobs import Engine, IngestState, Query, catch_up
+from index import FeedbackAction, FeedbackEvent, ServedVector, Store, Tier, TrackRecord, WriteBatch
+from jobs import Engine, IngestState, Query, catch_up, missing
 from jobs.factors import Factors
 from jobs.ingest_manifest import ingest_manifest
 from jobs.manifest import Manifest
@@ -227,7 +227,7 @@ def test_a_takedown_and_a_rollback_are_seen_while_much_is_missing(home: Path, mo
 def test_a_catalogue_that_was_brought_in_at_once_is_left_to_a_refresh(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(catch_up, "LEFT_TO_REFRESH", 4)
+    monkeypatch.setattr(missing, "LEFT_TO_REFRESH", 4)
     with Engine.open(home) as one, Engine.open(home) as other:
         _store_unprojected(one, _cold(5))
         other.sync()
@@ -247,7 +247,7 @@ def test_a_catalogue_that_was_brought_in_at_once_is_left_to_a_refresh(
 def test_a_switch_takes_along_what_was_acknowledged_however_much_is_missing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up, "LEFT_TO_REFRESH", 4)
+    monkeypatch.setattr(missing, "LEFT_TO_REFRESH", 4)
     with Engine.open(home) as one, Engine.open(home) as other:
         publish_second_space(one)
         other.sync()
@@ -260,6 +260,69 @@ def test_a_switch_takes_along_what_was_acknowledged_however_much_is_missing(
             assert engine.serving()[0] == SPACE_ID
             assert "new" in hits(engine)
             assert engine.status().fresh_rows == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["a server follows", "the command was killed"])
+def test_a_rollback_to_another_space_loses_nothing_that_refreshes_have_folded(
+    home: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    monkeypatch.setattr(missing, "LEFT_TO_REFRESH", 2)
+    cold, waiting = _cold(4), ["waits-0", "waits-1", "waits-2"]
+    with Engine.open(home) as engine:
+        publish_second_space(engine)
+        engine.ingest([release(one) for one in cold])
+        engine.refresh()
+        assert engine.status().fresh_rows == 0
+        _store_unprojected(engine, waiting)
+        with Store.open(home) as store:
+            store.rollback(store.snapshots(SPACE_ID)[0].snapshot_id)
+        if meanwhile == "a server follows":
+            engine.sync()
+            assert (engine.serving()[0], set(hits(engine)) & {*cold, *waiting}) == (SPACE_ID, set(cold))
+    with Engine.open(home) as engine:
+        assert set(hits(engine)) & {*cold, *waiting} == set(cold)
+
+
+def test_a_rollback_within_a_space_takes_the_rows_of_the_newer_snapshot(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing, "LEFT_TO_REFRESH", 2)
+    cold = _cold(4)
+    with Engine.open(home) as engine, Engine.open(home) as other:
+        _store_unprojected(engine, cold)
+        unheard = TrackRecord("unheard", artist_ids=("ada",))
+        engine.store.commit(WriteBatch(tracks=[unheard]))
+        row = ServedVector("unheard", warm_factors().vectors[0], Tier.ARTIST_TRANSFER, 0.5, basis=unheard.basis)
+        engine.store.replace_served(SPACE_ID, [row], as_of=0)  # as a bridge carries one
+        newest = engine.refresh().snapshot_id
+        before = {one: engine.store.served_vectors(SPACE_ID, [one])[one] for one in (*cold, "unheard")}
+        other.sync()
+        monkeypatch.delattr(Projector, "project")
+        rollback_snapshot(engine)
+        other.sync()
+        for one in (engine, other):
+            assert before.keys() <= set(hits(one))
+        rows = engine.embeddings(list(before)).embeddings
+        for found in rows:
+            assert isinstance(found, ServedVector)
+            np.testing.assert_array_equal(found.vector, before[found.track_id].vector)
+        assert engine.refresh().held_back == newest  # what was brought back is no news
+
+
+def test_rollbacks_in_a_row_lose_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "LEFT_TO_REFRESH", 2)
+    with Engine.open(home) as engine:
+        publish_second_space(engine)
+        engine.ingest([release(one) for one in _cold(2)])
+        engine.refresh()
+        engine.ingest([release(one) for one in ("last-0", "last-1")])
+        engine.refresh()
+        for _ in range(3):
+            with Store.open(home) as store:  # each a command that ends before it projects
+                store.rollback()
+    with Engine.open(home) as engine:
+        assert engine.serving()[0] == SPACE_ID
+        assert {*_cold(2), "last-0", "last-1"} <= set(hits(engine))
 
 
 def _after_the_first_projection(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0grpc_service/pb/anacrusis/v1/admin_service.proto\x12\x0c\x61nacrusis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0fRefreshProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xf8\x01\n\rRefreshReport\x12\x17\n\x0fprojected_count\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x44\n\rreason_counts\x18\x06 \x03(\x0b\x32-.anacrusis.v1.RefreshReport.ReasonCountsEntry\x12\x11\n\tpublished\x18\x07 \x01(\x08\x1a\x33\n\x11ReasonCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"8\n\x15RefreshArtistsRequest\x12\x12\n\nartist_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"\xaa\x01\n\x16RefreshArtistsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1d.anacrusis.v1.RefreshProgressH\x00\x12-\n\x06report\x18\x04 \x01(\x0b\x32\x1b.anacrusis.v1.RefreshReportH\x00\x42\x07\n\x05\x65vent\"\x12\n\x10GetStatusRequest\"\xbd\x03\n\x11GetStatusResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x31\n\rsnapshot_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63ollaborative_count\x18\x06 \x01(\x03\x12\x1d\n\x15\x61rtist_transfer_count\x18\x07 \x01(\x03\x12\x18\n\x10\x61udio_only_count\x18\x08 \x01(\x03\x12\x13\n\x0btrack_count\x18\t \x01(\x03\x12\x13\n\x0b\x66resh_count\x18\n \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x0b \x01(\x03\x12\x12\n\nencoder_id\x18\x0c \x01(\t\x12\x10\n\x08model_id\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x1b\n\x13waiting_query_count\x18\x0f \x01(\x05\x12\x19\n\x11waiting_job_count\x18\x10 \x01(\x05\x12\x11\n\tread_only\x18\x11 \x01(\x08\x12\x17\n\x0fpoll_interval_s\x18\x12 \x01(\x01\x32\xbb\x01\n\x0c\x41\x64minService\x12]\n\x0eRefreshArtists\x12#.anacrusis.v1.RefreshArtistsRequest\x1a$.anacrusis.v1.RefreshArtistsResponse0\x01\x12L\n\tGetStatus\x12\x1e.anacrusis.v1.GetStatusRequest\x1a\x1f.anacrusis.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0grpc_service/pb/anacrusis/v1/admin_service.proto\x12\x0c\x61nacrusis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0fRefreshProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x8b\x02\n\rRefreshReport\x12\x17\n\x0fprojected_count\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x44\n\rreason_counts\x18\x06 \x03(\x0b\x32-.anacrusis.v1.RefreshReport.ReasonCountsEntry\x12\x11\n\tpublished\x18\x07 \x01(\x08\x12\x11\n\theld_back\x18\x08 \x01(\t\x1a\x33\n\x11ReasonCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"8\n\x15RefreshArtistsRequest\x12\x12\n\nartist_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"\xaa\x01\n\x16RefreshArtistsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1d.anacrusis.v1.RefreshProgressH\x00\x12-\n\x06report\x18\x04 \x01(\x0b\x32\x1b.anacrusis.v1.RefreshReportH\x00\x42\x07\n\x05\x65vent\"\x86\x01\n\rUpkeepFigures\x12\x1c\n\x14small_fragment_count\x18\x01 \x01(\x03\x12\x15\n\rversion_count\x18\x02 \x01(\x03\x12\x0e\n\x06\x61lerts\x18\x03 \x03(\t\x12\x30\n\x0c\x63ounted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetStatusRequest\"\xea\x03\n\x11GetStatusResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x31\n\rsnapshot_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x63ollaborative_count\x18\x06 \x01(\x03\x12\x1d\n\x15\x61rtist_transfer_count\x18\x07 \x01(\x03\x12\x18\n\x10\x61udio_only_count\x18\x08 \x01(\x03\x12\x13\n\x0btrack_count\x18\t \x01(\x03\x12\x13\n\x0b\x66resh_count\x18\n \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x0b \x01(\x03\x12\x12\n\nencoder_id\x18\x0c \x01(\t\x12\x10\n\x08model_id\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x1b\n\x13waiting_query_count\x18\x0f \x01(\x05\x12\x19\n\x11waiting_job_count\x18\x10 \x01(\x05\x12\x11\n\tread_only\x18\x11 \x01(\x08\x12\x17\n\x0fpoll_interval_s\x18\x12 \x01(\x01\x12+\n\x06upkeep\x18\x13 \x01(\x0b\x32\x1b.anacrusis.v1.UpkeepFigures2\xbb\x01\n\x0c\x41\x64minService\x12]\n\x0eRefreshArtists\x12#.anacrusis.v1.RefreshArtistsRequest\x1a$.anacrusis.v1.RefreshArtistsResponse0\x01\x12L\n\tGetStatus\x12\x1e.anacrusis.v1.GetStatusRequest\x1a\x1f.anacrusis.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,17 +37,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFRESHPROGRESS']._serialized_start=99
   _globals['_REFRESHPROGRESS']._serialized_end=176
   _globals['_REFRESHREPORT']._serialized_start=179
-  _globals['_REFRESHREPORT']._serialized_end=427
-  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_start=376
-  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_end=427
-  _globals['_REFRESHARTISTSREQUEST']._serialized_start=429
-  _globals['_REFRESHARTISTSREQUEST']._serialized_end=485
-  _globals['_REFRESHARTISTSRESPONSE']._serialized_start=488
-  _globals['_REFRESHARTISTSRESPONSE']._serialized_end=658
-  _globals['_GETSTATUSREQUEST']._serialized_start=660
-  _globals['_GETSTATUSREQUEST']._serialized_end=678
-  _globals['_GETSTATUSRESPONSE']._serialized_start=681
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1126
-  _globals['_ADMINSERVICE']._serialized_start=1129
-  _globals['_ADMINSERVICE']._serialized_end=1316
+  _globals['_REFRESHREPORT']._serialized_end=446
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_start=395
+  _globals['_REFRESHREPORT_REASONCOUNTSENTRY']._serialized_end=446
+  _globals['_REFRESHARTISTSREQUEST']._serialized_start=448
+  _globals['_REFRESHARTISTSREQUEST']._serialized_end=504
+  _globals['_REFRESHARTISTSRESPONSE']._serialized_start=507
+  _globals['_REFRESHARTISTSRESPONSE']._serialized_end=677
+  _globals['_UPKEEPFIGURES']._serialized_start=680
+  _globals['_UPKEEPFIGURES']._serialized_end=814
+  _globals['_GETSTATUSREQUEST']._serialized_start=816
+  _globals['_GETSTATUSREQUEST']._serialized_end=834
+  _globals['_GETSTATUSRESPONSE']._serialized_start=837
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1327
+  _globals['_ADMINSERVICE']._serialized_start=1330
+  _globals['_ADMINSERVICE']._serialized_end=1517
 # @@protoc_insertion_point(module_scope)

@@ -56,7 +56,7 @@ class AdminServiceServicer:
         snapshot and publishes it in one atomic switch; where nothing is touched, nothing is published. Progress comes back
         while it works, the report last. Ending the call stops the refresh before it publishes.
         Errors: NOT_FOUND (ARTIST_NOT_FOUND, SPACE_NOT_FOUND), FAILED_PRECONDITION (NOTHING_TO_SERVE, READ_ONLY), UNAVAILABLE
-        (DRAINING, with RetryInfo), ABORTED (HOME_BUSY, with RetryInfo, while another process refreshes this home;
+        (DRAINING, WRITER_AWAY, with RetryInfo), ABORTED (HOME_BUSY, with RetryInfo, while another process refreshes this home;
         LEASE_LOST; REFRESH_STOPPED; PUBLISHED_MEANWHILE, with RetryInfo, where somebody else
         published or rolled back meanwhile), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo) while another refresh runs.
         """

@@ -29,8 +29,8 @@ class FeedbackServiceStub:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
-    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, WRITER_AWAY, with
+    RetryInfo), DEADLINE_EXCEEDED (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     def __init__(self, channel):
@@ -50,8 +50,8 @@ class FeedbackServiceServicer:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
-    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, WRITER_AWAY, with
+    RetryInfo), DEADLINE_EXCEEDED (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     def RecordFeedback(self, request, context):
@@ -84,8 +84,8 @@ class FeedbackService:
     """Takes in what listeners do with cold tracks, and moves the tracks towards who plays them.
 
     Errors of every method: INVALID_ARGUMENT (REQUEST_INVALID), FAILED_PRECONDITION (SPACE_MISMATCH, READ_ONLY),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, with RetryInfo), DEADLINE_EXCEEDED
-    (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
+    RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE (NO_SNAPSHOT, DRAINING, WRITER_AWAY, with
+    RetryInfo), DEADLINE_EXCEEDED (DEADLINE_EXPIRED: nothing was recorded; a deadline that passes later may find the events recorded).
     """
 
     @staticmethod

@@ -33,7 +33,7 @@ class ReleaseServiceStub:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
     AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
     FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, with RetryInfo). A refused track leaves the store as it was.
+    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
     """
 
     def __init__(self, channel):
@@ -67,7 +67,7 @@ class ReleaseServiceServicer:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
     AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
     FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, with RetryInfo). A refused track leaves the store as it was.
+    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
     """
 
     def IngestTrack(self, request, context):
@@ -128,7 +128,7 @@ class ReleaseService:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
     AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
     FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, with RetryInfo). A refused track leaves the store as it was.
+    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
     """
 
     @staticmethod

@@ -6,13 +6,14 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anacrusis.bench.made_catalogue import MadeCatalogue
 from jobs.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -26,43 +27,10 @@ ONCE_FROM_TRACKS = 100_001
 """Catalogues of this size on are measured once: refreshing them takes minutes."""
 
 DIM = 128
-WARM_SHARE = 1 / 3
-TRACKS_AN_ARTIST = 10  # on average; how many each has falls with its rank as 1 / (rank + a hundredth of the artists)
 TRAINED_ON = 3000  # warm tracks; what a fit of few steps learns does not matter here, only what its answers cost
 STEPS = 5
-CENTRES = 64
 SPACE_ID = "made"
 _COMMIT_TRACKS = 65_536
-
-
-@dataclass(frozen=True, eq=False)
-class _Catalogue:
-    """Tracks of artists that lie in clusters; track number t is called ``t`` and its number."""
-
-    artist: NDArray[np.int64]  # of each track, the primary one
-    guest: NDArray[np.int64]  # another artist of every tenth track; -1: none
-    warm: NDArray[np.bool_]
-    seed: int
-
-    @classmethod
-    def of(cls, tracks: int, seed: int) -> _Catalogue:
-        rng = np.random.default_rng(seed)
-        artists = max(2, tracks // TRACKS_AN_ARTIST)
-        weight = 1.0 / (np.arange(artists) + max(1.0, artists / 100))
-        artist = rng.choice(artists, size=tracks, p=weight / weight.sum())
-        guest = np.where(rng.random(tracks) < 0.1, rng.integers(0, artists, tracks), -1)
-        return cls(artist, np.where(guest == artist, -1, guest), rng.random(tracks) < WARM_SHARE, seed)
-
-    def places(self, tracks: NDArray[np.int64], dim: int, purpose: int) -> NDArray[np.float32]:
-        """Draw vectors in which an artist's tracks lie together, and artists around centres."""
-        artists = int(self.artist.max()) + 1
-        centres = np.random.default_rng([self.seed, purpose]).normal(size=(CENTRES, dim)).astype(np.float32)
-        own = np.random.default_rng([self.seed, purpose, 1])
-        shift = own.normal(scale=0.7, size=(artists, dim)).astype(np.float32)
-        noise = np.random.default_rng([self.seed, purpose, 2, int(tracks[0])])
-        at = self.artist[tracks]
-        noisy: NDArray[np.float32] = noise.normal(scale=0.5, size=(len(tracks), dim)).astype(np.float32)
-        return np.asarray(centres[at % CENTRES] + shift[at] + noisy, dtype=np.float32)
 
 
 def bench_refresh(
@@ -82,7 +50,7 @@ def bench_refresh(
     tracks : int
         In the made catalogue.
     repeats : int
-        Of both; the medians count.
+        Of both, one behind the other; the median of their ratios counts.
     networks : int, optional
         Of the transfer; None: as many as a training makes. More make projecting dearer, and nothing cheaper.
     encoder : str
@@ -100,7 +68,7 @@ def bench_refresh(
     from artist_transfer import RankingOptions
     from jobs import Engine
 
-    made = _Catalogue.of(tracks, seed)
+    made = MadeCatalogue.of(tracks, seed)
     rng = np.random.default_rng([seed, 1])
     warm = np.flatnonzero(made.warm)
     # One warm track of each of these artists is not yet heard, or is withdrawn: half of the catalogues grow.
@@ -122,6 +90,8 @@ def bench_refresh(
                 _change(engine, made, turn[grows], turn[~grows])
                 pairs.append((everything, _timed(engine, on_progress, everything=False)))
             tiers = engine.status().tier_counts
+    # Of each pair, which ran one behind the other: how fast a shared machine is at the moment drops out.
+    ratio = median(changed["seconds"] / everything["seconds"] for everything, changed in pairs)
     return {
         "tracks": tracks,
         "artists": len(np.unique(made.artist)),
@@ -137,24 +107,21 @@ def bench_refresh(
         "median_everything": _median([all_ for all_, _ in pairs]),
         "median_changed": _median([some for _, some in pairs]),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "checks": [_check(tracks, pairs)],
+        "ratio": ratio,
+        "checks": [
+            {
+                "name": f"refresh of 1 % of the artists beside one of all, {tracks} tracks",
+                "measured": ratio,
+                "bound": MAX_RATIO,
+                "holds": ratio <= MAX_RATIO,
+            }
+        ],
     }
 
 
 def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Take the run whose seconds are the median, the longer of two in the middle."""
     return sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-
-
-def _check(tracks: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    everything, changed = (_median(runs) for runs in zip(*pairs, strict=True))
-    ratio = changed["seconds"] / everything["seconds"]
-    return {
-        "name": f"refresh of 1 % of the artists beside one of all, {tracks} tracks",
-        "measured": ratio,
-        "bound": MAX_RATIO,
-        "holds": ratio <= MAX_RATIO,
-    }
 
 
 def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict[str, Any]:
@@ -172,7 +139,9 @@ def _timed(engine: Engine, on_progress: OnProgress, *, everything: bool) -> dict
     }
 
 
-def _fill(engine: Engine, made: _Catalogue, unheard: set[int], networks: int | None, on_progress: OnProgress) -> None:
+def _fill(
+    engine: Engine, made: MadeCatalogue, unheard: set[int], networks: int | None, on_progress: OnProgress
+) -> None:
     """Store the catalogue, a training that places its warm tracks, and a transfer fitted to it."""
     from artist_transfer import FitOptions, RankingOptions, fit
     from index import SpaceRecord
@@ -194,7 +163,7 @@ def _fill(engine: Engine, made: _Catalogue, unheard: set[int], networks: int | N
     keep_model(engine.home, fit(known, FitOptions(method="ranking", ranking=ranking, device=engine.device)))
 
 
-def _store(engine: Engine, made: _Catalogue, tracks: NDArray[np.int64]) -> None:
+def _store(engine: Engine, made: MadeCatalogue, tracks: NDArray[np.int64]) -> None:
     from index import TrackRecord, WriteBatch
 
     if len(tracks) == 0:
@@ -214,7 +183,7 @@ def _store(engine: Engine, made: _Catalogue, tracks: NDArray[np.int64]) -> None:
     engine.store.commit(WriteBatch(tracks=records, content={engine.encoder.encoder_id: rows}))
 
 
-def _change(engine: Engine, made: _Catalogue, heard: NDArray[np.int64], withdrawn: NDArray[np.int64]) -> None:
+def _change(engine: Engine, made: MadeCatalogue, heard: NDArray[np.int64], withdrawn: NDArray[np.int64]) -> None:
     _store(engine, made, heard)
     engine.withdraw([f"t{track}" for track in withdrawn.tolist()], "a bench")
 

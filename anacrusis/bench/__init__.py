@@ -1,0 +1,1 @@
+"""What `anacrusis bench` measures: each module one bench, or one part of it."""

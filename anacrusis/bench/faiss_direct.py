@@ -1,0 +1,56 @@
+"""FAISS called directly on the index that a home serves: ``python -m anacrusis.bench.faiss_direct FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anacrusis.bench.processes import serve_orders
+from anacrusis.bench.vectors import BenchVectors
+
+
+class FaissDirect:
+    """The file of the published index, read by FAISS itself.
+
+    Parameters
+    ----------
+    folder : Path
+        With the vectors and `home`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import faiss
+
+        (file,) = (folder / "home").rglob("base.faiss")
+        self._index = faiss.read_index(str(file))
+        self._threads = faiss.omp_get_max_threads()
+        self._queries = np.array(BenchVectors(folder, "").queries)
+
+    def carry_out(self, order: str, **arguments: Any) -> Any:
+        """Do what is ordered: search."""
+        return getattr(self, f"do_{order}")(**arguments)
+
+    def do_search(self, batch: int, k: int, seconds: float) -> dict[str, float]:
+        """Search in batches for some seconds."""
+        queries = np.resize(self._queries, (batch, self._queries.shape[1]))
+        self._index.search(queries, k)
+        asked, start = 0, time.perf_counter()
+        while (took := time.perf_counter() - start) < seconds:
+            self._index.search(queries, k)
+            asked += batch
+        return {"queries_per_s": asked / took, "threads": self._threads}
+
+
+def main() -> None:
+    """Serve orders."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    serve_orders(FaissDirect(parser.parse_args().folder).carry_out)
+
+
+if __name__ == "__main__":
+    main()

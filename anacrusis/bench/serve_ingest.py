@@ -1,0 +1,172 @@
+"""Queries while releases pour in and a snapshot is published."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anacrusis.bench.given_vectors import CONTENT_DIM, GivenVectors, audio_of
+from anacrusis.bench.load_clients import CALLERS, SEARCH, clients, together
+from anacrusis.bench.our_index import ARTISTS_TRACKS, Content
+from anacrusis.bench.promises import at_least, at_most
+from grpc_service.client import Client, ClientError, Filters
+
+TRACKS_PER_S = 50.0
+HEARD = 2000  # tracks that new ones are projected from
+MIN_THROUGHPUT = 0.8
+LONGER = 2.0  # times as long as other turns: a publish takes its time
+_SENDERS = 8
+
+
+def given_content(vectors: NDArray[np.float32]) -> Content:
+    """Make content vectors of the tracks with these collaborative ones, shape (n, dim), for `while_ingesting`."""
+    content = np.zeros((len(vectors), CONTENT_DIM), dtype=np.float32)
+    some = np.tanh(vectors[:, :CONTENT_DIM])
+    content[:, : some.shape[1]] = some
+    return Content(GivenVectors.encoder_id, content)
+
+
+def while_ingesting(folder: Path, repeats: int, seconds: float) -> dict[str, Any]:
+    """Measure queries alone and beside `TRACKS_PER_S` new tracks a second and a publish, in turns.
+
+    Parameters
+    ----------
+    folder : Path
+        With `home`, made with `given_content`, and the requests.
+    repeats : int
+    seconds : float
+        Of other benches' turns; these last `LONGER`.
+
+    Returns
+    -------
+    dict
+        With `checks`.
+    """
+    window_s = LONGER * seconds
+    quiet: list[dict[str, Any]] = []
+    busy: list[dict[str, Any]] = []
+    with _server(folder / "home") as address, clients(address, SEARCH, folder / "unary") as asking:
+        for turn in range(repeats):
+            quiet.append(together(asking, "closed", seconds=window_s, callers=CALLERS))
+            with _Releases(address, turn, window_s) as releases:
+                measured = together(asking, "closed", seconds=window_s, callers=CALLERS)
+            busy.append({**measured, **releases.report()})
+    share = statistics.median(one["per_s"] / alone["per_s"] for one, alone in zip(busy, quiet, strict=True))
+    failed = sum(sum(one["failed"].values()) for one in (*quiet, *busy))
+    ingested, found = sum(one["ingested"] for one in busy), sum(one["found"] for one in busy)
+    return {
+        "quiet": quiet,
+        "busy": busy,
+        "share": share,
+        "ingested_per_s": statistics.median(one["ingested"] / window_s for one in busy),
+        "checks": [
+            at_most("while releases pour in: failed queries, ingests and publishes", failed + _errors(busy), 0),
+            at_least("while releases pour in: queries a second beside those without", share, MIN_THROUGHPUT),
+            at_least(
+                "while releases pour in: share of new tracks that the first query after the acknowledgement finds",
+                found / ingested if ingested else 0.0,
+                1.0,
+            ),
+            at_least(
+                "while releases pour in: snapshots published in each turn", min(one["published"] for one in busy), 1
+            ),
+        ],
+    }
+
+
+def _errors(busy: list[dict[str, Any]]) -> int:
+    return sum(len(one["errors"]) for one in busy)
+
+
+class _Releases:
+    """New tracks at a steady rate, each looked for at once, and a publish in the middle; until the block ends.
+
+    A track is looked for among those of an artist that nobody else has, so that it is found or is not there.
+    """
+
+    def __init__(self, address: str, turn: int, seconds: float) -> None:
+        self._client = Client(address, timeout_s=30.0, retries=0)
+        self._turn = turn
+        self._count = round(TRACKS_PER_S * seconds)
+        self._seconds = seconds
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="releases")
+        self._rng = np.random.default_rng([turn, 9])
+        self._dim = self._client.status().dim
+        self.ingested = self.found = self.published = 0
+        self.errors: list[str] = []
+
+    def __enter__(self) -> _Releases:
+        self._threads = [threading.Thread(target=self._send_all), threading.Thread(target=self._publish)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._senders.shutdown()
+        self._client.close()
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "ingested": self.ingested,
+            "found": self.found,
+            "published": self.published,
+            "errors": self.errors,
+        }
+
+    def _send_all(self) -> None:
+        files = [audio_of(content) for content in np.tanh(self._rng.standard_normal((self._count, CONTENT_DIM)))]
+        start = time.perf_counter()
+        sent = []
+        for number, audio in enumerate(files):
+            time.sleep(max(0.0, start + number / TRACKS_PER_S - time.perf_counter()))
+            sent.append(self._senders.submit(self._send, number, audio))
+        for one in sent:
+            try:
+                was_found = one.result()
+            except ClientError as error:
+                self.errors.append(str(error))
+            else:
+                self.ingested += 1
+                self.found += was_found
+
+    def _send(self, number: int, audio: bytes) -> bool:
+        own = f"turn-{self._turn}-{number}"
+        known = f"artist-{number % (HEARD // ARTISTS_TRACKS)}"
+        self._client.ingest(f"new-{own}", artist_ids=[known, own], audio=audio)
+        query = np.random.default_rng(number).standard_normal(self._dim, np.float32)
+        answer = self._client.neighbors_of_vector(query, k=1, filters=Filters(artists_in=(own,)))
+        return answer.track_ids == (f"new-{own}",)
+
+    def _publish(self) -> None:
+        time.sleep(self._seconds / 4)
+        try:
+            before = self._client.status().snapshot_id
+            for _ in self._client.refresh():
+                pass
+            self.published += self._client.status().snapshot_id != before
+        except ClientError as error:
+            self.errors.append(str(error))
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "anacrusis.bench.given_vectors", str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None  # opened as a pipe above
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
