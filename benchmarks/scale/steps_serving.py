@@ -48,9 +48,10 @@ def queries(f: Figures) -> Step:
         f"""Here every query looks at every row, as the kind `flat_fp16` does. FAISS gives a query one core, so that at
         {f["rows"]} its answer takes {f["query.scan"]}. To stay within {f.assume("budget")} on such a core, an index may
         look at no more than {f.percent("query.share")} of the rows. The kind `ivf_fp16` looks at some lists of them
-        (ADR 23); what share that takes at this size was not measured. The backend for GPUs exists (`GpuFlat`): bandwidth and flops of the {CARD} bound
-        a pass to {f["gpu.pass"]} and a card to {f["gpu.rate_of_card"]}, with {f.percent("gpu.held")} of its memory
-        filled. Filters that mask many rows and damping fall back to the CPU's copy, which is the exact scan again.""",
+        (ADR 23); what share that takes at this size was not measured. The backend for GPUs exists (`GpuFlat`):
+        bandwidth and flops of the {CARD} bound a pass to {f["gpu.pass"]} and a card to {f["gpu.rate_of_card"]}, with
+        {f.percent("gpu.held")} of its memory filled. Filters that mask many rows and damping fall back to the CPU's
+        copy, which is the exact scan again.""",
     )
 
 
