@@ -23,6 +23,7 @@ def serve(
     context: typer.Context,
     tracks: Annotated[int, typer.Option(min=1000, help="How many tracks the server serves.")] = 100_000,
     factors: Factors = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the server, as `serve --workers` has them.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Turns; the medians count.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of a turn.")] = 2.0,
     milvus_python: Annotated[
@@ -47,6 +48,7 @@ def serve(
         result = bench_serve(
             tracks,
             factors=vectors,
+            workers=workers,
             repeats=repeats,
             seconds=seconds,
             milvus_python=milvus_python or sys.executable,

@@ -1,4 +1,4 @@
-"""FAISS called directly on the index that a home serves: ``python -m anacrusis.bench.faiss_direct FOLDER``."""
+"""FAISS called directly on the index that a home serves: ``python -m anacrusis.bench.faiss_direct FOLDER THREADS``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ class FaissDirect:
     ----------
     folder : Path
         With the vectors and `home`.
+    threads : int
+        That FAISS searches with.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
         import faiss
 
         (file,) = (folder / "home").rglob("base.faiss")
         self._index = faiss.read_index(str(file))
-        self._threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(threads)
         self._queries = np.array(BenchVectors(folder, "").queries)
 
     def carry_out(self, order: str, **arguments: Any) -> Any:
@@ -42,14 +44,16 @@ class FaissDirect:
         while (took := time.perf_counter() - start) < seconds:
             self._index.search(queries, k)
             asked += batch
-        return {"queries_per_s": asked / took, "threads": self._threads}
+        return {"queries_per_s": asked / took}
 
 
 def main() -> None:
     """Serve orders."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    serve_orders(FaissDirect(parser.parse_args().folder).carry_out)
+    parser.add_argument("threads", type=int)
+    arguments = parser.parse_args()
+    serve_orders(FaissDirect(arguments.folder, arguments.threads).carry_out)
 
 
 if __name__ == "__main__":

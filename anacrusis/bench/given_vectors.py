@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,14 +60,18 @@ class GivenVectorsEngine(Engine):
 
 def main() -> None:
     """Serve."""
-    from grpc_service.options import ServerOptions
+    from grpc_service.options import ServerOptions, share_cores
     from grpc_service.server import run_server
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path)
-    with GivenVectorsEngine.open(parser.parse_args().home, device="cpu") as engine:
+    home, options = parser.parse_args().home, ServerOptions(port=0)
+    search_threads, encoder_threads = share_cores(options, len(os.sched_getaffinity(0)), encodes=True)
+    with GivenVectorsEngine.open(
+        home, device="cpu", search_threads=search_threads, encoder_threads=encoder_threads
+    ) as engine:
         engine.warm_up()
-        run_server(engine, ServerOptions(port=0), on_ready=lambda address: print(address, flush=True))
+        run_server(engine, options, on_ready=lambda address: print(address, flush=True))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]
 
     rng = np.random.default_rng(0)
     index = _filled(count, rng)
-    cpu, gpu = CpuFlat(index, 1.0), GpuFlat(index, 1.0)
+    cpu, gpu = CpuFlat(index), GpuFlat(index)
     bound_ms = 1e3 * 2 * count * DIM / (bandwidth_tb_per_s * 1e12)
     found = []
     for batch in BATCHES:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from artist_transfer import ColdTracks, TransferModel, WarmTracks
 
 DIM, CONTENT_DIM = 128, 200
-LOOPED = 64  # tracks that go one after the other: enough for a steady figure
+LOOPED = 32  # tracks that go one after the other: enough for a steady figure
 TRAINED_ON, STEPS = 3000, 5  # what a fit of few steps learns does not matter, only what its answers cost
 MIN_SPEED_UP = 50.0
 MAX_DIFFERENCE = 1e-3  # of an element beside the longest vector: sums of another order differ in the last digits
