@@ -150,7 +150,7 @@ def test_a_switch_reads_each_catalogue_once_however_many_ingests_pass(
 ) -> None:
     serve_second(engine, UNLIKE)  # nothing can be carried: all are projected
     monkeypatch.setattr(catch_up, "TRACKS_AT_ONCE", 1)
-    built, project = [], CatchUp._project
+    projected, built, project = counted_projections(monkeypatch), [], CatchUp._project
     build = projector.build_projector
 
     def counted(store: Store, home: object, space_id: str, *arguments: object, **more: object) -> object:
@@ -165,7 +165,8 @@ def test_a_switch_reads_each_catalogue_once_however_many_ingests_pass(
     monkeypatch.setattr(projector, "build_projector", counted)
     monkeypatch.setattr(CatchUp, "_project", beside)
     with Store.open(engine.home.local or "") as other:
-        other.rollback()
+        other.rollback(other.snapshots("old")[0].snapshot_id)
     engine.sync()
     assert set(LATE) <= found(engine)
+    assert sorted(projected) == LATE
     assert len(built) <= 3, built
