@@ -14,7 +14,7 @@ from anacrusis.bench.vectors import BenchVectors
 
 
 class FaissDirect:
-    """The file of the published index, read by FAISS itself.
+    """The published index, without anything of ours around it.
 
     Parameters
     ----------
@@ -27,9 +27,14 @@ class FaissDirect:
     def __init__(self, folder: Path, threads: int) -> None:
         import faiss
 
-        (file,) = (folder / "home").rglob("base.faiss")
-        self._index = faiss.read_index(str(file))
+        from index import Store
+        from index.snapshots import load_base
+
         faiss.omp_set_num_threads(threads)
+        with Store.open(folder / "home", create=False, read_only=True) as store:
+            published = store.published()
+            assert published is not None  # the bench has published it
+            self._index = load_base(store, published).index
         self._queries = np.array(BenchVectors(folder, "").queries)
 
     def carry_out(self, order: str, **arguments: Any) -> Any:
