@@ -22,6 +22,7 @@ from anacrusis import (
     commands_demo,
     commands_evaluate,
     commands_feedback,
+    commands_index,
     commands_query,
     commands_refresh,
     commands_serve,
@@ -80,6 +81,7 @@ commands_backfill.register(app)
 commands_feedback.register(app)
 commands_query.register(app)
 commands_space.register(app)
+commands_index.register(app)
 commands_refresh.register(app)
 commands_bench.register(app)
 commands_evaluate.register(app)

@@ -57,6 +57,9 @@ def neighbors(
             "Not in a cosine space, which compares directions anyway."
         ),
     ] = 0.0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every track, also where the index is of an approximate kind.")
+    ] = False,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -75,6 +78,7 @@ def neighbors(
         filters=_filters(released_from, released_to, artist, without_artist, tier, market),
         max_per_artist=max_per_artist,
         popularity_damping=popularity_damping,
+        exact=exact,
     )
     with shared(context).open_engine(home, read_only=True) as engine:
         answer = engine.ask(query)

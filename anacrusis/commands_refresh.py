@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from anacrusis.console import report, shown_progress, table
-from anacrusis.context import MAX_SEED, Home, Json, RayAddress, Workers, shared
+from anacrusis.context import MAX_SEED, Home, IndexKind, Json, RayAddress, Workers, shared
 from anacrusis.settings import keep_ray_quiet
 from anacrusis.shown_spaces import show_reasons, show_refresh, waiting
 
@@ -96,6 +96,7 @@ def refresh(
     on_ray: Annotated[bool, typer.Option("--ray", help="Project on Ray, as an address or workers mean, too.")] = False,
     ray_address: RayAddress = "",
     workers: Workers = 0,
+    index_kind: IndexKind = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -123,6 +124,11 @@ def refresh(
             keep_ray_quiet()
             project = projecting_on_ray(engine.home, ray, device=engine.device, closing=closing)
         done = engine.refresh(
-            artist or None, space_id=space_id, everything=everything, on_progress=on_progress, project=project
+            artist or None,
+            space_id=space_id,
+            everything=everything,
+            on_progress=on_progress,
+            project=project,
+            index_kind=index_kind,
         )
     show_refresh(done, json_to)

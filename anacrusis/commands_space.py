@@ -9,7 +9,7 @@ import typer
 
 from anacrusis import commands_snapshots
 from anacrusis.console import blaming, report, say, shown_progress, table
-from anacrusis.context import Home, Json, shared
+from anacrusis.context import Home, IndexKind, Json, shared
 from anacrusis.shown_spaces import show_bridge, show_comparison, show_refresh
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
                     s["snapshot_id"],
                     s["space_id"],
                     s["row_count"],
-                    s["index_kind"],
+                    _index(s),
                     s["model_id"],
                     s["created_at"],
                     "yes" if s["published"] else "",
@@ -136,6 +136,13 @@ def list_(context: typer.Context, home: Home = None, json_to: Json = None) -> No
                 for s in snapshots
             ],
         )
+
+
+def _index(snapshot: dict[str, Any]) -> str:
+    tuning = snapshot["tuning"]
+    if tuning is None:
+        return str(snapshot["index_kind"])
+    return f"{snapshot['index_kind']}, recall@{tuning['k']} {tuning['measured']:.4f} at nprobe {tuning['effort']}"
 
 
 def compare(
@@ -196,6 +203,7 @@ def publish(
             "where it has no transfer of its own."
         ),
     ] = True,
+    index_kind: IndexKind = None,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
@@ -214,7 +222,9 @@ def publish(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress
         )
         carried, why = bridge_if_due(engine, space_id, on_progress=on_progress) if bridge else (None, "")
-        done = engine.refresh(space_id=space_id, again=True, after=after, on_progress=on_progress)
+        done = engine.refresh(
+            space_id=space_id, again=True, after=after, index_kind=index_kind, on_progress=on_progress
+        )
     found: dict[str, Any] = {"comparison": compared.as_dict()} if compared is not None else {}
     found |= {"bridge": carried.as_dict() if carried is not None else None, "no_bridge": why}
     if report(json_to, done.as_dict() | found):

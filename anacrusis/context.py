@@ -49,6 +49,15 @@ Workers = Annotated[
 ]
 
 
+IndexKind = Annotated[
+    str | None,
+    typer.Option(
+        "--index-kind",
+        help="auto, flat_fp16 or ivf_fp16: the index to build (default: the setting index_kind, auto).",
+    ),
+]
+
+
 @dataclass
 class Context:
     """The settings and the home folder of one run.
@@ -139,6 +148,7 @@ class Context:
                 device=self.settings.device,
                 limits=self.settings.audio,
                 retention=Retention(**asdict(self.settings.retention)),
+                index_kind=self.settings.index_kind,
                 cache=self.settings.cache,
                 project_missing=project_missing,
                 search_threads=search_threads,

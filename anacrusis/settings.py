@@ -70,6 +70,8 @@ class Settings(BaseSettings):
         ``musicnn-msd``, ``musicnn-mtt`` or ``transformers:FOLDER``.
     device : {"auto", "cpu", "cuda"}
         Where the encoder, the transfer and the search run; ``auto`` takes a GPU where there is one.
+    index_kind : {"auto", "flat_fp16", "ivf_fp16"}
+        The kind of index that refreshes build; ``auto`` goes by the number of tracks and the device.
     log_level : {"debug", "info", "warning", "error"}
         Least severe message that is logged.
     audio : encoders.AudioLimits
@@ -92,6 +94,7 @@ class Settings(BaseSettings):
     cache: Path | None = None
     encoder: str = "musicnn-msd"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    index_kind: Literal["auto", "flat_fp16", "ivf_fp16"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     audio: AudioLimits = AudioLimits()
     retention: RetentionSettings = RetentionSettings()

@@ -32,6 +32,8 @@ class SearchOptions(TypedDict, total=False):
     popularity_damping : float
         How far popularity is taken out of the scores, 0 (not at all) to 1 (by direction alone); default: 0. A cosine
         space takes nothing but 0.
+    exact : bool
+        Whether every track is looked at, also where the index is of an approximate kind; default: False.
     space_id : str
         The space the caller thinks in: another one than the published one is refused; default: not checked.
     titles : bool
@@ -44,6 +46,7 @@ class SearchOptions(TypedDict, total=False):
     max_per_artist: int
     include_self: bool
     popularity_damping: float
+    exact: bool
     space_id: str
     titles: bool
     timeout_s: float
@@ -186,6 +189,7 @@ def _search_fields(k: int, options: SearchOptions) -> dict[str, Any]:
         "space_id": options.get("space_id", ""),
         "include_self": options.get("include_self", False),
         "popularity_damping": options.get("popularity_damping", 0.0),
+        "exact": options.get("exact", False),
         "view": neighbor_pb.HIT_VIEW_FULL if options.get("titles") else neighbor_pb.HIT_VIEW_PACKED,
         "max_per_artist": options.get("max_per_artist"),
     }

@@ -134,6 +134,7 @@ def shared_arguments(request: SearchRequest) -> dict[str, Any]:
         "max_per_artist": request.max_per_artist if request.HasField("max_per_artist") else None,
         "include_self": request.include_self,
         "popularity_damping": request.popularity_damping,
+        "exact": request.exact,
     }
 
 

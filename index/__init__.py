@@ -37,15 +37,19 @@ from index.feedback import (
     record_basis_column,
 )
 from index.fragments import ContentTarget, HeardPart
+from index.kinds import AUTO, KINDS, check_kind
 from index.layout import Home
 from index.lease import Lease
+from index.near import tuning_of
 from index.object_store import is_object_store
 from index.retention import Retention, RetentionPlan
+from index.retuning import tune_snapshot
 from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
 from index.tables import TableFigures
+from index.tuning import Tried, Tuning
 from index.types import (
     MAX_K,
     NO_DATE,
@@ -69,7 +73,9 @@ from index.upkeep import Tidied, Upkeep, alerts
 from index.view import SearchView
 
 __all__ = [
+    "AUTO",
     "FOLDED",
+    "KINDS",
     "MAX_K",
     "NO_DATE",
     "BuildProgress",
@@ -121,6 +127,8 @@ __all__ = [
     "Tidied",
     "Tier",
     "TrackRecord",
+    "Tried",
+    "Tuning",
     "UnknownSnapshotError",
     "UnknownSpaceError",
     "UnknownTrackError",
@@ -132,9 +140,12 @@ __all__ = [
     "basis_with",
     "build_snapshot",
     "check_event",
+    "check_kind",
     "gpu_count",
     "is_object_store",
     "record_basis",
     "record_basis_column",
+    "tune_snapshot",
+    "tuning_of",
     "vector_column",
 ]

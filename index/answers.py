@@ -29,6 +29,8 @@ class Request:
     max_per_artist : int or None
     popularity_damping : float
         0 to 1; 0 in a cosine space.
+    exact : bool
+        Whether every row is looked at, also where the index is of an approximate kind.
     """
 
     k: int
@@ -36,6 +38,7 @@ class Request:
     exclude: Sequence[Collection[str]] | None = None
     max_per_artist: int | None = None
     popularity_damping: float = 0.0
+    exact: bool = False
 
 
 def answer(state: SearchState, queries: Float32Array, request: Request) -> list[Hits]:
@@ -51,14 +54,16 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
     list of Hits, length q
     """
     alive, alive_count, fresh_rows = _selected(state, request.filters)
-    # Rows of both parts are numbered through: base rows first, fresh ones after them.
-    fresh_scores = queries @ state.fresh_vectors[fresh_rows].T
-    search = state.base.backend.search
+    fresh_scores = _fresh_scores(state, queries, fresh_rows)
+    backend = state.base.backend.exact if request.exact else state.base.backend
+    search = backend.search
     if request.popularity_damping and state.base.lengths is not None:
-        damped = DampedSearch(state.base.backend, state.base.lengths, request.popularity_damping)
+        # Its bounds are those of exact inner products.
+        damped = DampedSearch(backend.exact, state.base.lengths, request.popularity_damping)
         search = damped.search
-        fresh_scores *= damped.weights_of(state.fresh_vectors[fresh_rows])
-    fresh_rows = fresh_rows + state.base.backend.count
+        fresh_scores = fresh_scores * damped.weights_of(state.fresh_vectors[fresh_rows])
+    # Rows of both parts are numbered through: base rows first, fresh ones after them.
+    fresh_rows = fresh_rows + backend.count
     excluded = [set(ids) for ids in request.exclude] if request.exclude is not None else None
     fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
     if request.max_per_artist is not None:
@@ -73,17 +78,15 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
             scores = np.zeros((len(pending), 0), dtype=np.float32)
             rows = np.zeros((len(pending), 0), dtype=np.int64)
         unsatisfied = []
-        for position, query in enumerate(pending):
-            near = _near(fresh_scores[query], fetch)
-            found = _merged(
-                state,
-                np.concatenate([rows[position], fresh_rows[near]]),
-                np.concatenate([scores[position], fresh_scores[query][near]]),
-            )
+        for position, query in enumerate(pending.tolist()):
+            found = _Found(rows[position], scores[position])
+            if len(fresh_rows):
+                limit = None if everything or len(found.rows) < fetch else found.scores[fetch - 1]
+                found = _with_fresh(state, found, fresh_scores[query], fresh_rows, fetch, limit)
             # Beyond the first `fetch` the two parts may miss rows that belong in between.
             found = found if everything else found.first(fetch)
-            skip = excluded[query] if excluded is not None else None
-            found = _without(state, found, skip) if skip else found
+            if excluded is not None and excluded[query]:
+                found = _without(state, found, excluded[query])
             if request.max_per_artist is not None:
                 found = _capped(state, found, request.max_per_artist)
             if len(found.rows) < request.k and not everything:
@@ -106,6 +109,31 @@ def _current(state: SearchState, hits: Hits) -> Hits:
     return Hits(ids, hits.scores[kept], hits.tiers[kept], hits.confidence[kept], hits.popularity[kept])
 
 
+def _fresh_scores(state: SearchState, queries: Float32Array, rows: Int64Array) -> Float32Array:
+    """Score fresh rows, shape (q, len(rows))."""
+    if 2 * len(rows) < len(state.fresh_vectors):
+        return np.asarray(queries @ state.fresh_vectors[rows].T)
+    # A copy of most of the vectors would cost more than the scores of a few rows too many.
+    scores = np.asarray(queries @ state.fresh_vectors.T)
+    return scores if len(rows) == len(state.fresh_vectors) else scores[:, rows]
+
+
+def _with_fresh(
+    state: SearchState,
+    found: _Found,
+    fresh_scores: Float32Array,
+    fresh_rows: Int64Array,
+    fetch: int,
+    limit: np.float32 | None,
+) -> _Found:
+    """Merge the `fetch` best fresh rows, those of them that reach a limit; ids break ties, later."""
+    near = _near(fresh_scores, fetch) if limit is None else np.flatnonzero(fresh_scores >= limit)
+    if not len(near):
+        return found
+    rows, scores = np.concatenate([found.rows, fresh_rows[near]]), np.concatenate([found.scores, fresh_scores[near]])
+    return _merged(state, rows, scores)
+
+
 def _near(scores: Float32Array, count: int) -> Int64Array:
     """Positions, in any order, of the largest scores and of all that tie with the last: ids break ties, later."""
     if count >= len(scores):
@@ -116,7 +144,8 @@ def _near(scores: Float32Array, count: int) -> Int64Array:
 def _selected(state: SearchState, filters: Filters | None) -> tuple[Bitmap | None, int, Int64Array]:
     """Rows that may be found: bitmap and count of the base's, numbers of the fresh ones."""
     if filters is None or filters.is_empty:
-        return state.base_alive, state.base_alive_count, np.flatnonzero(state.fresh_alive)
+        alive = state.base_alive if state.base_alive_count < state.base.backend.count else None
+        return alive, state.base_alive_count, np.flatnonzero(state.fresh_alive)
     bitmap = state.base.compiled.bitmap(filters)
     if state.base_alive is not None:
         bitmap = bitmap & state.base_alive
@@ -130,12 +159,16 @@ class _Found:
 
     rows: Int64Array
     scores: Float32Array
+    ids: list[str] | None = None  # where they were looked up already
 
     def first(self, count: int) -> _Found:
-        return _Found(self.rows[:count], self.scores[:count])
+        return self if count >= len(self.rows) else self.only(range(count))
 
     def only(self, kept: Sequence[int]) -> _Found:
-        return _Found(self.rows[list(kept)], self.scores[list(kept)])
+        """Take some; a range is a beginning, and taken without a copy."""
+        ids = [self.ids[at] for at in kept] if self.ids is not None else None
+        at = slice(len(kept)) if isinstance(kept, range) else list(kept)
+        return _Found(self.rows[at], self.scores[at], ids)
 
 
 def _merged(state: SearchState, rows: Int64Array, scores: Float32Array) -> _Found:
@@ -162,7 +195,10 @@ def _merged(state: SearchState, rows: Int64Array, scores: Float32Array) -> _Foun
 
 
 def _without(state: SearchState, found: _Found, skip: Collection[str]) -> _Found:
-    return found.only([at for at, track_id in enumerate(_ids(state, found.rows)) if track_id not in skip])
+    ids = _ids(state, found.rows)
+    kept = [at for at, track_id in enumerate(ids) if track_id not in skip]
+    known = _Found(found.rows, found.scores, ids)
+    return known if len(kept) == len(ids) else known.only(kept)
 
 
 def _capped(state: SearchState, found: _Found, most: int) -> _Found:
@@ -194,8 +230,12 @@ def _ids(state: SearchState, rows: Int64Array) -> list[str]:
 
 
 def _hits(state: SearchState, found: _Found) -> Hits:
-    count = state.base.backend.count
+    ids = found.ids if found.ids is not None else _ids(state, found.rows)
+    count, columns = state.base.backend.count, state.base.columns
     fresh = found.rows >= count
+    if not fresh.any():
+        rows = found.rows
+        return Hits(ids, found.scores, columns.tiers[rows], columns.confidence[rows], columns.popularity[rows])
     base, late = found.rows[~fresh], found.rows[fresh] - count
     tiers = np.empty(len(found.rows), dtype=np.int8)
     confidence = np.empty(len(found.rows), dtype=np.float32)
@@ -205,4 +245,4 @@ def _hits(state: SearchState, found: _Found) -> Hits:
     popularity = np.empty((len(found.rows), 3), dtype=np.float32)
     popularity[~fresh] = state.base.columns.popularity[base]
     popularity[fresh] = state.fresh_columns.popularity[late]
-    return Hits(_ids(state, found.rows), found.scores, tiers, confidence, popularity)
+    return Hits(ids, found.scores, tiers, confidence, popularity)

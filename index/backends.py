@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,20 +12,19 @@ from typing import Any, Literal, Protocol
 import faiss
 import numpy as np
 
-from index.codes import codes_of
+from index.codes import codes_of, empty_index
 from index.errors import DeviceUnavailableError, InvalidQueryError
 from index.filters import unpacked
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
 Search = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
 
-# FAISS wraps these constructors in Python when it is imported, which its type stubs do not know.
-_selectors: Any = faiss
-# A scan of gathered rows costs per selected row, FAISS with a selector per row of the index; they meet at about this
-# share (100,000 x 128 on two cores: 1 % takes 0.3 ms gathered and 1.4 to 4.7 ms by selector, 10 % takes 4 and 3).
-_GATHER_SHARE = 0.05
-_GATHER_ROWS = 2048
-# Rows gathered at once, so that the float32 copy of a piece stays within the CPU's caches.
+# What a row costs that is copied to its like before it is scanned, where one that is scanned in place costs 1: 29 and
+# 11 ns (100,000 x 128, one thread). FAISS's own selectors, which scan in place, took 25 to 96 ns a selected row.
+_GATHERED_COST = 2.7
+# By how many standard deviations the rows that a mask leaves of an answer may be fewer than expected.
+_MARGIN = 4.0
+# Rows decoded, or gathered, at once: the copies stay within the CPU's caches.
 _PIECE = 16_384
 # Scores that a weighted scan holds at once: 64 MiB.
 _SCAN_SCORES = 1 << 24
@@ -33,11 +33,19 @@ _HEAP_K = 4 * MAX_K
 
 
 class Backend(Protocol):
-    """Exact top-k by inner product over rows that never change. Safe to use from many threads."""
+    """Top-k by inner product over rows that never change. Safe to use from many threads.
+
+    Exact, where `index.approximate` does not search: what is said of `search` holds there but for the rows it misses.
+    """
 
     device: str
     count: int
     dim: int
+
+    @property
+    def exact(self) -> Backend:
+        """The same rows, none of which is missed."""
+        ...
 
     def search(
         self, queries: Float32Array, k: int, alive: Bitmap | None = None, alive_count: int | None = None
@@ -134,22 +142,54 @@ def untied(
     fetch = min(k + 1, available)
     if fetch > most:
         return scan(queries, k)
-    scores, rows = _by_score_and_row(*search(queries, fetch))
+    scores, rows = by_score_and_row(*search(queries, fetch))
     tied = np.flatnonzero(scores[:, k - 1] == scores[:, fetch - 1]) if fetch > k else np.zeros(0, dtype=np.int64)
-    scores, rows = scores[:, :k].copy(), rows[:, :k].copy()
+    scores, rows = scores[:, :k], rows[:, :k]
+    if len(tied):
+        scores, rows = scores.copy(), rows.copy()
     while len(tied):
         fetch = min(4 * fetch, available)
         if fetch > most:
             scores[tied], rows[tied] = scan(queries[tied], k)
             break
-        more_scores, more_rows = _by_score_and_row(*search(queries[tied], fetch))
+        more_scores, more_rows = by_score_and_row(*search(queries[tied], fetch))
         scores[tied], rows[tied] = more_scores[:, :k], more_rows[:, :k]
         settled = (more_scores[:, k - 1] > more_scores[:, -1]) | (fetch == available)
         tied = tied[~settled]
     return scores, rows
 
 
-def _by_score_and_row(scores: Float32Array, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
+def fetched(k: int, available: int, count: int) -> int:
+    """Say how many of `count` rows to find so that k of them pass a mask that lets `available` pass."""
+    share = available / count
+    likely = math.ceil((k + _MARGIN * math.sqrt(k * (1.0 - share))) / share) + 1
+    return min(likely, k + count - available)
+
+
+def masked(
+    scores: Float32Array, rows: Int64Array, k: int, alive: Bitmap | None
+) -> tuple[Float32Array, Int64Array, Int64Array]:
+    """Drop rows that a mask does not let pass, and places without a row (-1), from answers longer than k.
+
+    Returns
+    -------
+    (scores, rows, short) : arrays of shape (q, k), and of the numbers of the queries of which fewer than k are left
+        What is left is right as far as it reaches.
+    """
+    kept = rows >= 0
+    if alive is not None:
+        kept &= ((alive[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).astype(bool)
+    if kept.all():
+        return scores[:, :k].copy(), rows[:, :k].copy(), np.zeros(0, dtype=np.int64)
+    short = np.flatnonzero(np.count_nonzero(kept, axis=1) < k)
+    first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, first, axis=1), np.take_along_axis(rows, first, axis=1), short
+
+
+def by_score_and_row(scores: Float32Array, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
+    """Put rows of equal score in order, where scores descend already, as FAISS gives them."""
+    if not (scores[:, 1:] == scores[:, :-1]).any():
+        return scores, rows
     order = np.lexsort((rows, -scores), axis=-1)
     return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
@@ -171,6 +211,7 @@ class CpuFlat:
 
     def __init__(self, index: Any, scale: float = 1.0, *, threads: int | None = None) -> None:
         self._index = index
+        self.scale = scale
         self._unscale = np.float32(1.0 / scale)
         self._threads = threads
         self.count = int(index.ntotal)
@@ -187,30 +228,71 @@ class CpuFlat:
         if k == 0 or not len(queries):
             shape = (len(queries), k)
             return np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
-        if k > _HEAP_K or (alive is not None and available <= max(_GATHER_ROWS, self.count * _GATHER_SHARE)):
-            return self._scan_alive(alive)(queries, k)
-        return untied(
-            lambda some, fetch: self._heap(some, fetch, alive), self._scan_alive(alive), queries, k, available
-        )
+        if alive is None or available == self.count:
+            return untied(self._heap, self._scan_all, queries, k, available)
+        fetch = fetched(k, available, self.count)
+        if _GATHERED_COST * available < self.count or fetch > _HEAP_K:
+            return self._selected(queries, k, alive)
+        scores, rows = untied(self._heap, self._scan_all, queries, fetch, self.count)
+        scores, rows, short = masked(scores, rows, k, alive)
+        if len(short):
+            scores[short], rows[short] = self._selected(queries[short], k, alive)
+        return scores, rows
 
-    def _heap(self, queries: Float32Array, k: int, alive: Bitmap | None) -> tuple[Float32Array, Int64Array]:
+    def _selected(self, queries: Float32Array, k: int, alive: Bitmap) -> tuple[Float32Array, Int64Array]:
+        selected = np.flatnonzero(unpacked(alive, self.count))
+
+        def scan(some: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+            return self._scan(some, k, selected)
+
+        def gathered(some: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+            return self._gathered(some, k, selected)
+
+        return untied(gathered, scan, queries, k, len(selected))
+
+    @property
+    def exact(self) -> CpuFlat:
+        """See `Backend.exact`."""
+        return self
+
+    def use_threads(self, queries: int) -> None:
+        """Have the calling thread's next search, of so many queries, use as many threads as it should."""
         if self._threads is not None:
             # OpenMP keeps this number per calling thread, so it is set where the search runs. FAISS splits the queries
             # of a call, and no single one: further threads would be woken, and waited for, to do nothing.
-            faiss.omp_set_num_threads(min(self._threads, len(queries)))
-        if alive is None:
-            scores, rows = self._index.search(queries, k)
-        else:
-            selector = _selectors.IDSelectorBitmap(alive)
-            scores, rows = self._index.search(queries, k, params=_selectors.SearchParameters(sel=selector))
+            faiss.omp_set_num_threads(min(self._threads, queries))
+
+    def cost(self, available: int, *, masked: bool) -> float:
+        """Say in what time a query of so many rows is answered: as so many rows that are scanned without a mask."""
+        if not masked:
+            return float(available)
+        return min(_GATHERED_COST * available, float(self.count))
+
+    def _heap(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        self.use_threads(len(queries))
+        scores, rows = self._index.search(queries, k)
         return scores * self._unscale, rows
 
-    def _scan_alive(self, alive: Bitmap | None) -> Search:
-        def scan(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-            rows = np.arange(self.count) if alive is None else np.flatnonzero(unpacked(alive, self.count))
-            return self._scan(queries, k, rows.astype(np.int64, copy=False))
+    def _gathered(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
+        self.use_threads(len(queries))
+        parts = []
+        for start in range(0, len(rows), _PIECE):
+            some = rows[start : start + _PIECE]
+            index = empty_index(len(some), self.dim)
+            self._codes.take(some, axis=0, out=codes_of(index), mode="clip")
+            scores, places = index.search(queries, min(k, len(some)))
+            parts.append((scores, some[places]))
+        if len(parts) == 1:
+            scores, found = parts[0]
+        else:
+            scores = np.concatenate([scores for scores, _ in parts], axis=1)
+            found = np.concatenate([found for _, found in parts], axis=1)
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            scores, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
+        return scores * self._unscale, found
 
-        return scan
+    def _scan_all(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        return self._scan(queries, k, np.arange(self.count))
 
     def _scan(
         self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array | None = None
@@ -261,12 +343,17 @@ class GpuFlat:
         self._cpu = CpuFlat(index, scale, threads=threads)
         self.count, self.dim = self._cpu.count, self._cpu.dim
         self._unscale = np.float32(1.0 / scale)
-        self._owner, self._resources = _gpu(number)
+        self._owner, self._resources = gpu_resources(number)
         self._index: Any = self._owner.submit(self._upload, index, number).result()
         # An old snapshot's index goes when the last search on it has returned, in whatever thread that is; the GPU's
         # memory is given back by its owner all the same.
-        self._release = weakref.finalize(self, _reset, self._owner, self._index)
+        self._release = weakref.finalize(self, reset_on, self._owner, self._index)
         self._release.atexit = False
+
+    @property
+    def exact(self) -> GpuFlat:
+        """See `Backend.exact`."""
+        return self
 
     def _upload(self, index: Any, number: int) -> Any:
         config = faiss.GpuIndexFlatConfig()
@@ -285,10 +372,7 @@ class GpuFlat:
         if alive is None or alive_count is None or alive_count == self.count:
             alive, alive_count = None, self.count
         k = min(k, alive_count)
-        # Enough that k survive the mask: surely where few rows are masked, else by the share that survives.
-        surely = k + self.count - alive_count
-        likely = 2 * k * self.count // max(alive_count, 1) + 16
-        fetch = min(surely, likely)
+        fetch = fetched(k, max(alive_count, 1), max(self.count, 1))
         if k == 0 or not len(queries) or fetch > MAX_K:
             return self._cpu.search(queries, k, alive, alive_count)
 
@@ -299,10 +383,7 @@ class GpuFlat:
             return untied(self._on_device, scan, queries, k, self.count, most=MAX_K)
         # The mask drops rows from an answer that is longer than needed; what remains is right as far as it reaches.
         scores, rows = untied(self._on_device, _none, queries, fetch, self.count, most=MAX_K)
-        kept = (rows >= 0) & ((alive[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).astype(bool)
-        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-        short = np.flatnonzero(kept.sum(axis=1) < k)
+        scores, rows, short = masked(scores, rows, k, alive)
         if len(short):
             scores[short], rows[short] = scan(queries[short], k)
         return scores, rows
@@ -318,10 +399,8 @@ class GpuFlat:
         return scores, rows
 
     def _search(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        # The GPU rounds queries to float16 as well: brought to at most 1 by a power of two, none overflows.
-        largest = np.maximum(np.abs(queries).max(axis=1, keepdims=True), np.float32(1e-30))
-        shrink = np.exp2(-np.ceil(np.log2(largest))).astype(np.float32)
-        scores, rows = self._index.search(queries * shrink, k)
+        small, shrink = shrunk(queries)
+        scores, rows = self._index.search(small, k)
         return scores / shrink * self._unscale, rows
 
     def vectors(self, rows: Int64Array) -> Float32Array:
@@ -333,7 +412,15 @@ class GpuFlat:
         self._release()
 
 
-def _reset(owner: ThreadPoolExecutor, index: Any) -> None:
+def shrunk(queries: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Bring queries to at most 1 by powers of two, and give those: a GPU rounds them to float16, and none overflows."""
+    largest = np.maximum(np.abs(queries).max(axis=1, keepdims=True), np.float32(1e-30))
+    shrink = np.exp2(-np.ceil(np.log2(largest))).astype(np.float32)
+    return queries * shrink, shrink
+
+
+def reset_on(owner: ThreadPoolExecutor, index: Any) -> None:
+    """Give the memory of a GPU's index back, by the thread that owns the GPU."""
     owner.submit(index.reset).result()
 
 
@@ -346,7 +433,8 @@ _gpus: dict[int, tuple[ThreadPoolExecutor, Any]] = {}
 _gpus_lock = threading.Lock()
 
 
-def _gpu(number: int) -> tuple[ThreadPoolExecutor, Any]:
+def gpu_resources(number: int) -> tuple[ThreadPoolExecutor, Any]:
+    """Give the one thread that makes a GPU's calls, and FAISS's resources on it."""
     # One a GPU and process, also while two snapshots overlap: the resources are not thread-safe, so that one thread
     # makes every call that uses them; and they take 0.1 s to make and 1.5 GiB of scratch memory each.
     with _gpus_lock:
@@ -378,10 +466,3 @@ def choose_device(device: str) -> Literal["cpu", "gpu"]:
             "device gpu was asked for but FAISS sees none: check the driver, or use device auto or cpu", field="device"
         )
     return "gpu" if device == "gpu" or (device == "auto" and gpu_count() > 0) else "cpu"
-
-
-def make_backend(index: Any, scale: float, *, device: Literal["cpu", "gpu"], threads: int | None = None) -> Backend:
-    """Put a built index onto a device."""
-    if device == "gpu":
-        return GpuFlat(index, scale, threads=threads)
-    return CpuFlat(index, scale, threads=threads)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from index.kinds import FLAT_FP16
 from index.types import Float32Array, Int8Array
+
+if TYPE_CHECKING:
+    from index.lists import Lists
+    from index.tuning import Tuning
+
+
+class UnusableIndexError(Exception):
+    """The files on disk do not hold the index that they should; never leaves this room: it is built anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +37,10 @@ class BaseIndex:
         Listens, low and high; NaN where not known.
     ids_sha256 : str
         Hash of the ids.
+    near : Lists or None
+        What an approximate kind has beside its codes.
+    tuning : Tuning or None
+        How it is searched, and what was measured of that.
     """
 
     index: Any
@@ -37,6 +50,13 @@ class BaseIndex:
     confidence: Float32Array
     popularity: Float32Array
     ids_sha256: str
+    near: Lists | None = None
+    tuning: Tuning | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of `index.kinds.KINDS` but "auto"."""
+        return self.near.kind if self.near is not None else FLAT_FP16
 
 
 class Bases:

@@ -57,7 +57,7 @@ def encode(
     -------
     (index, scale) : faiss.IndexScalarQuantizer of n rows, and float
     """
-    index = _empty_index(len(place), dim)
+    index = empty_index(len(place), dim)
     codes = codes_of(index)
     if metric is Metric.COSINE:
         scale = _UNIT_SCALE
@@ -97,7 +97,7 @@ def patch(before: Codes, scale: float, kept: Int64Array, vectors: Float32Array, 
     faiss.IndexScalarQuantizer of n rows, or None
         None where all the vectors together may have another scale, so that no code can be taken over.
     """
-    index = _empty_index(len(kept), before.shape[1])
+    index = empty_index(len(kept), before.shape[1])
     codes = codes_of(index)
     before.take(kept, axis=0, out=codes, mode="clip")  # -1 takes row 0, which is written over
     new = np.flatnonzero(kept < 0)
@@ -125,7 +125,7 @@ def _largest_magnitude(codes: Codes) -> int:
     return max(int(positive), int(negative))
 
 
-def _empty_index(count: int, dim: int) -> Any:
+def empty_index(count: int, dim: int) -> Any:
     """Make an index whose codes are still to be written, in its own memory: a copy of them would double the peak."""
     index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.codes.resize(count * index.code_size)

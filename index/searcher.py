@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.backends import choose_device, make_backend
+from index.approximate import make_backend
+from index.backends import choose_device
 from index.bases import BaseIndex
 from index.damping import Lengths
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
+from index.near import newer_tuning
 from index.rows import Columns, Vocabulary, aligned_columns, patched_columns, places_of
 from index.schemas import track_records
 from index.snapshots import load_base
@@ -106,6 +109,11 @@ class Searcher:
             state.base.backend.close()
 
     @property
+    def device(self) -> str:
+        """Where it searches: "cpu" or "gpu"."""
+        return self._device
+
+    @property
     def snapshot(self) -> SnapshotRecord | None:
         """The snapshot that is served."""
         state = self._state
@@ -142,7 +150,8 @@ class Searcher:
             if state is None or state.base.snapshot.snapshot_id != published.snapshot_id:
                 self._adopt(self._load(published))
                 return True
-            return self._catch_up()
+            tuned = self._adopt_tuning(state)
+            return self._catch_up() or tuned
 
     def catch_up(self) -> bool:
         """Adopt what was written or withdrawn since the last time, here or in other processes, in the served snapshot.
@@ -167,7 +176,7 @@ class Searcher:
         built = load_base(self._store, snapshot)
         columns, artists, markets, tracks_version = self._columns(built)
         space = self._store.space(snapshot.space_id)
-        backend = make_backend(built.index, built.scale, device=self._device, threads=self._threads)
+        backend = make_backend(built, device=self._device, threads=self._threads)
         return Base(
             space=space,
             snapshot=snapshot,
@@ -180,6 +189,18 @@ class Searcher:
             lengths=Lengths.of(built.index, built.scale) if space.metric is Metric.INNER_PRODUCT else None,
             built=built,
         )
+
+    def _adopt_tuning(self, state: SearchState) -> bool:
+        """Search as far as the snapshot was tuned to meanwhile."""
+        tuning = newer_tuning(self._store, state.base.snapshot, state.base.built)
+        if tuning is None or state.base.built is None:
+            return False
+        built = replace(state.base.built, tuning=tuning)
+        backend = make_backend(built, device=self._device, threads=self._threads)
+        with self._writing:
+            state = self._state or state
+            self._state = replace(state, base=replace(state.base, built=built, backend=backend))
+        return True
 
     def _columns(self, built: BaseIndex) -> tuple[Columns, Vocabulary, Vocabulary, int]:
         rows = (built.track_ids, built.tiers, built.confidence, built.popularity)
@@ -287,6 +308,7 @@ class Searcher:
         exclude: Sequence[Collection[str]] | None = None,
         max_per_artist: int | None = None,
         popularity_damping: float = 0.0,
+        exact: bool = False,
     ) -> SearchResult:
         """Search what is served at this moment; see `SearchView.search`."""
         return self.view().search(
@@ -296,6 +318,7 @@ class Searcher:
             exclude=exclude,
             max_per_artist=max_per_artist,
             popularity_damping=popularity_damping,
+            exact=exact,
         )
 
     def vectors(self, track_ids: Sequence[str]) -> tuple[BoolArray, Float32Array]:

@@ -11,18 +11,21 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.bases import BaseIndex
+from index.backends import choose_device
+from index.bases import BaseIndex, UnusableIndexError
 from index.codes import codes_of, encode, patch
 from index.errors import DamagedHomeError, HomeUnreachableError
 from index.feedback import FOLDED
-from index.index_files import UnusableIndexError, read_index, write_index
+from index.index_files import read_index, write_index
+from index.kinds import AUTO, FLAT_FP16, check_kind, choose_kind
+from index.near import Before, with_near
 from index.rows import places_of
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
@@ -32,9 +35,6 @@ from index.types import Float32Array, Int8Array, Int64Array, SnapshotRecord, Spa
 _log = logging.getLogger(__name__)
 
 _ID_TIME = "%Y%m%dT%H%M%S.%fZ"  # of a snapshot's id
-
-FLAT_FP16 = "flat_fp16"
-"""Scalar-quantised float16, searched exhaustively. The only kind of this format version."""
 
 # Rows that are looked up one by one cost about 5 times what a scan pays for each: beyond this share all are read.
 _PATCHED_SHARE = 0.2
@@ -47,7 +47,7 @@ class BuildProgress:
     Parameters
     ----------
     stage : str
-        "fold", "read", "write" or "done".
+        "fold", "read", "link" (of an approximate kind), "write" or "done".
     done, total : int
         Rows; of "read" those whose vectors have to be read.
     """
@@ -75,7 +75,12 @@ class _Rows:
 
 
 def build_snapshot(
-    store: Store, space_id: str, *, on_progress: Callable[[BuildProgress], None] | None = None
+    store: Store,
+    space_id: str,
+    *,
+    kind: str = AUTO,
+    device: str = "auto",
+    on_progress: Callable[[BuildProgress], None] | None = None,
 ) -> SnapshotRecord:
     """Fold a space's fresh rows in, build the index of the result, and record both as a snapshot.
 
@@ -86,11 +91,18 @@ def build_snapshot(
 
     Parameters
     ----------
+    kind : str
+        One of `index.kinds.KINDS`. An approximate one is tuned as the space's snapshot before, else for recall@100 of
+        0.99; "auto" takes the flat kind where that is not reached at less than its cost.
+    device : {"auto", "cpu", "gpu"}
+        Where it will be searched, for "auto" to go by.
     on_progress : callable, optional
         Called from this thread.
 
     Raises
     ------
+    InvalidInputError
+        There is no such kind.
     UnknownSpaceError
     DamagedHomeError
     OSError
@@ -102,15 +114,22 @@ def build_snapshot(
             on_progress(BuildProgress(stage, done, total))
 
     store.layout.require_writable()
+    check_kind(kind)
     space = store.space(space_id)
     tell("fold", 0, 0)
     served_version, fresh_version = store.space_tables.fold(space_id)
     table = store.space_tables.served(space_id)
     rows = _read_rows(table, served_version)
     count = len(rows.track_ids)
-    base = _patched(store, space, served_version, rows, lambda done, total: tell("read", done, total))
-    if base is None:
-        base = _build(table, served_version, space, rows, lambda done: tell("read", done, count))
+    patched = _patched(store, space, served_version, rows, lambda done, total: tell("read", done, total))
+    if patched is None:
+        base, before = _build(table, served_version, space, rows, lambda done: tell("read", done, count)), None
+    else:
+        base, before = patched
+    wanted = choose_kind(kind, count, choose_device(device))
+    if wanted != FLAT_FP16:
+        tell("link", 0, count)
+    base = with_near(store, space, base, wanted, before, optional=kind == AUTO)
     now = utc_now()
     record = SnapshotRecord(
         # Sorts by time; the random part keeps two builders of one moment apart.
@@ -118,7 +137,7 @@ def build_snapshot(
         space_id=space_id,
         served_version=served_version,
         fresh_version=fresh_version,
-        index_kind=FLAT_FP16,
+        index_kind=base.kind,
         row_count=count,
         model_id=rows.model_id,
         created_at=now,
@@ -157,6 +176,7 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
     except UnusableIndexError as error:
         _log.warning("index of snapshot %s: %s; building it anew from Lance", snapshot.snapshot_id, error)
         base = _build(table, snapshot.served_version, space, rows, lambda done: None)
+        base = with_near(store, space, base, snapshot.index_kind, None, optional=False)
         try:
             if not store.layout.read_only:
                 write_index(store.layout.files, store.layout.index_folder(snapshot.snapshot_id), base, space, snapshot)
@@ -170,8 +190,8 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
 def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> BaseIndex:
     folder = store.layout.index_folder(snapshot.snapshot_id)
     files, count, mapped = store.layout.files, len(rows.track_ids), store.layout.read_only
-    index, scale = read_index(files, folder, space, snapshot, rows.ids_sha256, count, mapped=mapped)
-    return rows.with_index(index, scale)
+    found = read_index(files, folder, space, snapshot, rows.ids_sha256, count, mapped=mapped)
+    return replace(rows.with_index(found.index, found.scale), near=found.near, tuning=found.tuning)
 
 
 def _read_rows(table: Table, version: int) -> _Rows:
@@ -239,7 +259,7 @@ def _build(table: Table, version: int, space: SpaceRecord, rows: _Rows, on_rows:
 
 def _patched(
     store: Store, space: SpaceRecord, version: int, rows: _Rows, on_rows: Callable[[int, int], None]
-) -> BaseIndex | None:
+) -> tuple[BaseIndex, Before] | None:
     """Patch the newest snapshot's index whose files are in order; None where that cannot give what a build gives."""
     for snapshot in reversed(store.snapshots(space.space_id)):
         if snapshot.row_count == 0 or snapshot.served_version > version:
@@ -273,7 +293,7 @@ def _patch(
     before: BaseIndex,
     changed: Int64Array,
     on_rows: Callable[[int, int], None],
-) -> BaseIndex | None:
+) -> tuple[BaseIndex, Before] | None:
     kept = places_of(rows.track_ids, before.track_ids)
     kept[changed] = -1
     if np.count_nonzero(kept < 0) != len(changed):
@@ -283,4 +303,4 @@ def _patch(
     vectors = column_vectors(table.take(rows.order[changed], ["vector"], version=version)["vector"])
     index = patch(codes_of(before.index), before.scale, kept, vectors, space.metric)
     on_rows(len(changed), len(changed))
-    return rows.with_index(index, before.scale) if index is not None else None
+    return (rows.with_index(index, before.scale), Before(before, kept)) if index is not None else None

@@ -179,18 +179,18 @@ def check_vectors(
         row = int(np.flatnonzero(bad)[0])
         return f"of {_shown(names[row])}" if names is not None else f"number {row}"
 
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        raise InvalidVectorError(
-            f"{field} {culprit(bad)} holds NaN or infinite values: send finite numbers", field=field
-        )
-    if array.size:
-        bad = np.abs(array).max(axis=1) > MAX_MAGNITUDE
+    largest = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+    if not largest <= MAX_MAGNITUDE:  # NaN compares as wrong; rows are only looked at where one is
+        bad = ~np.isfinite(array).all(axis=1)
         if bad.any():
             raise InvalidVectorError(
-                f"{field} {culprit(bad)} holds values beyond {MAX_MAGNITUDE:g}: scale the space's vectors down",
-                field=field,
+                f"{field} {culprit(bad)} holds NaN or infinite values: send finite numbers", field=field
             )
+        raise InvalidVectorError(
+            f"{field} {culprit(np.abs(array).max(axis=1) > MAX_MAGNITUDE)} holds values beyond {MAX_MAGNITUDE:g}: "
+            "scale the space's vectors down",
+            field=field,
+        )
     if metric is Metric.COSINE:
         bad = ~array.any(axis=1)
         if bad.any():

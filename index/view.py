@@ -54,6 +54,7 @@ class SearchView:
         exclude: Sequence[Collection[str]] | None = None,
         max_per_artist: int | None = None,
         popularity_damping: float = 0.0,
+        exact: bool = False,
     ) -> SearchResult:
         """Find the k best tracks for each query.
 
@@ -72,6 +73,8 @@ class SearchView:
         popularity_damping : float
             0 to 1: how far the length of a track's vector, which acts as its popularity, is taken out of its score;
             0: not at all, 1: tracks stand in order of their cosine with the query. See `index.damping`.
+        exact : bool
+            Whether every row is looked at, also where the index is of an approximate kind.
 
         Returns
         -------
@@ -103,7 +106,7 @@ class SearchView:
             raise InvalidQueryError(
                 f"exclude has {len(exclude)} entries for {len(array)} queries: give one for each", field="exclude"
             )
-        request = Request(int(k), filters, exclude, max_per_artist, float(popularity_damping))
+        request = Request(int(k), filters, exclude, max_per_artist, float(popularity_damping), exact)
         hits = answer(state, state.searchable(array), request)
         return SearchResult(hits, space.space_id, state.base.snapshot.snapshot_id)
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Self
 
 from encoders import AudioLimits
 from index import (
+    AUTO,
     FeedbackEvent,
     Retention,
     Searcher,
     SpaceRecord,
     Store,
     WriteBatch,
+    check_kind,
 )
 from jobs.asking import AskingEngine
 from jobs.catch_up import CatchUp
@@ -54,10 +56,12 @@ class Engine(AskingEngine):
         device: str,
         limits: AudioLimits,
         retention: Retention,
+        index_kind: str = AUTO,
         encoder_threads: int | None = None,
     ) -> None:
         super().__init__(store, searcher, encoder=encoder, device=device, encoder_threads=encoder_threads)
         self.retention = retention
+        self.index_kind = check_kind(index_kind)
         self.gate = Gate()
         self._closed = False
         self._refreshing = threading.Lock()
@@ -79,6 +83,7 @@ class Engine(AskingEngine):
         device: str = "auto",
         limits: AudioLimits | None = None,
         retention: Retention | None = None,
+        index_kind: str = AUTO,
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
@@ -101,6 +106,8 @@ class Engine(AskingEngine):
             What audio is taken.
         retention : index.Retention, optional
             Which snapshots and spaces a refresh keeps when it has published; the defaults where none is given.
+        index_kind : str
+            One of `index.KINDS`: what refreshes build.
         read_only : bool
             Whether nothing is written to the home, which has to be there, and every call that would is refused: a
             replica answers queries, and follows by `sync` what is published, ingested and withdrawn elsewhere.
@@ -140,6 +147,7 @@ class Engine(AskingEngine):
                 device=device,
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
+                index_kind=index_kind,
                 encoder_threads=encoder_threads,
             )
             if project_missing and not read_only:
@@ -240,6 +248,7 @@ class Engine(AskingEngine):
         on_progress: OnProgress = silent,
         should_stop: Callable[[], bool] = lambda: False,
         project: Callable[[Projector], ProjectTracks] | None = None,
+        index_kind: str | None = None,
     ) -> RefreshReport:
         """Project the cold tracks that something has touched, build the index, and publish it in one step.
 
@@ -265,6 +274,9 @@ class Engine(AskingEngine):
         project : callable, optional
             Gives what projects tracks with a projector, such as `jobs.refresh_on_ray.projecting_on_ray`; None: this
             thread does.
+        index_kind : str, optional
+            Instead of the engine's own. Another one than the newest snapshot's is built also where nothing has
+            changed; "auto" leaves that as it is.
 
         Returns
         -------
@@ -281,7 +293,8 @@ class Engine(AskingEngine):
             Somebody published or rolled back since `after`, or while it ran; what was projected is staged, so that
             running it again is cheap.
         """
-        self._to_refresh(space_id)  # an unknown one is refused before anything is waited for
+        self._to_refresh(space_id)  # what is unknown is refused before anything is waited for
+        kind = check_kind(index_kind or self.index_kind)
         with self._refreshing, self.store.lease("refresh") as lease:
             log = read_log(self.store, after)
             space = self.find_space(space_id or (self.store.snapshot(log[-1].snapshot_id).space_id if log else ""))
@@ -296,6 +309,7 @@ class Engine(AskingEngine):
                 on_progress=on_progress,
                 should_stop=should_stop,
                 project=project,
+                index_kind=kind,
             )
             return replace(done, maintenance=maintain_after(self, lease, on_progress))
 

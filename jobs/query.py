@@ -50,6 +50,8 @@ class Query:
         Whether a track may be in the answer to itself.
     popularity_damping : float
         How far popularity is taken out of the scores, 0 (not at all) to 1 (by direction alone); see `index.damping`.
+    exact : bool
+        Whether every track is looked at, also where the index is of an approximate kind.
     """
 
     track_id: str | None = None
@@ -61,6 +63,7 @@ class Query:
     max_per_artist: int | None = None
     include_self: bool = False
     popularity_damping: float = 0.0
+    exact: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +117,13 @@ class Neighbors:
         except NoSnapshotError as error:
             return [error] * len(queries)
         answers: dict[int, Answer | StoreError | JobError] = {}
-        alike: dict[tuple[int, Filters | None, int | None, float], list[int]] = defaultdict(list)
+        alike: dict[tuple[int, Filters | None, int | None, float, bool], list[int]] = defaultdict(list)
         vectors: dict[int, NDArray[np.float32]] = {}
         known = self._look_up(view, queries)
         for number, query in enumerate(queries):
             try:
                 vectors[number] = _query_vector(view, query, known)
-                shared = (query.k, query.filters, query.max_per_artist, query.popularity_damping)
+                shared = (query.k, query.filters, query.max_per_artist, query.popularity_damping, query.exact)
                 alike[shared].append(number)
             except (StoreError, JobError) as error:
                 answers[number] = error
@@ -145,6 +148,7 @@ class Neighbors:
                 exclude=[_own_id(queries[number]) for number in numbers],
                 max_per_artist=first.max_per_artist,
                 popularity_damping=first.popularity_damping,
+                exact=first.exact,
             )
         except StoreError as error:
             if len(numbers) == 1:

@@ -161,6 +161,7 @@ def refresh_space(
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
     project: Callable[[Projector], ProjectTracks] | None = None,
+    index_kind: str = "auto",
 ) -> RefreshReport:
     """Project what has changed, build the index, publish; see `Engine.refresh`.
 
@@ -179,6 +180,8 @@ def refresh_space(
     on_progress, should_stop : callable
     project : callable, optional
         Gives what projects tracks with a projector; None: this thread does.
+    index_kind : str
+        One of `index.KINDS`.
     """
     store, stages = engine.store, _Stages()
     sequence = log[-1].sequence if log else 0
@@ -203,7 +206,9 @@ def refresh_space(
         if held_back and served is not None:
             snapshot = served
         else:
-            snapshot = newest_snapshot(store, space_id, on_progress=on_progress)
+            snapshot = newest_snapshot(
+                store, space_id, index_kind=index_kind, device=engine.searcher.device, on_progress=on_progress
+            )
     published = served is None or served.snapshot_id != snapshot.snapshot_id
     if not published:
         if store.publish_sequence() != sequence:  # else the report would name what is not served
@@ -358,8 +363,20 @@ def stage_projected(
     return staged
 
 
-def newest_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> SnapshotRecord:
+def newest_snapshot(
+    store: Store, space_id: str, *, index_kind: str, device: str, on_progress: OnProgress
+) -> SnapshotRecord:
     """Give a snapshot of what a space holds now: the last one where nothing has changed since, else a new one.
+
+    Parameters
+    ----------
+    store : Store
+    space_id : str
+    index_kind : str
+        One of `index.KINDS`; "auto" takes the last snapshot's, whatever it is, where nothing has changed.
+    device : {"cpu", "gpu"}
+        Where it will be searched.
+    on_progress : callable
 
     Returns
     -------
@@ -372,10 +389,14 @@ def newest_snapshot(store: Store, space_id: str, *, on_progress: OnProgress) -> 
         When the space has no track at all.
     """
     built = store.snapshots(space_id)
-    if built and not store.changed_since(built[-1]):
+    if built and index_kind in ("auto", built[-1].index_kind) and not store.changed_since(built[-1]):
         return built[-1]
     snapshot = build_snapshot(
-        store, space_id, on_progress=lambda step: on_progress(Progress("index", step.done, step.total, step.stage))
+        store,
+        space_id,
+        kind=index_kind,
+        device=device,
+        on_progress=lambda step: on_progress(Progress("index", step.done, step.total, step.stage)),
     )
     if snapshot.row_count == 0:
         raise NothingToServeError(f"Space {space_id!r} has no track to serve; import factors or ingest tracks first.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from index import InvalidInputError, Metric, SnapshotRecord, SpaceRecord
+from index import InvalidInputError, Metric, SnapshotRecord, SpaceRecord, tuning_of
 from jobs.errors import FactorsError
 from jobs.factors import Factors
 
@@ -126,6 +126,7 @@ def list_spaces(engine: Engine) -> tuple[list[dict[str, Any]], list[dict[str, An
             **_plain(snapshot),
             "published": served is not None and snapshot.snapshot_id == served.snapshot_id,
             "steps_back": steps.get(snapshot.snapshot_id),
+            "tuning": None if (tuning := tuning_of(engine.store, snapshot)) is None else asdict(tuning),
         }
         for snapshot in engine.store.snapshots()
     ]

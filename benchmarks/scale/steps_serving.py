@@ -39,19 +39,19 @@ def queries(f: Figures) -> Step:
         f"exact, on cores: {f['query.scan_cores']}; on GPUs: at least {f['gpu.cards']} ({BOUND})",
         f"{f['query.limit']} on a core within {f.assume('budget')}; {f['gpu.limit']} in a GPU's memory",
         "the flat index on a GPU, not measured",
-        "IVF, HNSW or PQ; homes of a part of the tracks",
+        "homes of a part of the tracks",
         (
             f.line("a query by itself, exact, one core", "scan.1.cpu", "query.scan"),
             f.line("queries in full batches, exact, at peak", "scan.256.cpu", "query.scan_cores"),
             Line(f"a pass for {f.assume('gpu_batch')} on a GPU", "bandwidth or flops", BOUND, f["gpu.pass"]),
         ),
-        f"""The only kind of index is flat: every query looks at every row. FAISS gives a query one core, so that at
+        f"""Here every query looks at every row, as the kind `flat_fp16` does. FAISS gives a query one core, so that at
         {f["rows"]} its answer takes {f["query.scan"]}. To stay within {f.assume("budget")} on such a core, an index may
-        look at no more than {f.percent("query.share")} of the rows, as IVF and HNSW do, or make each look cheaper, as
-        PQ does. FAISS has all of them and `index/backends.py` the place for them; none is built, and their recall on
-        projected vectors is not known. The backend for GPUs exists (`GpuFlat`): bandwidth and flops of the {CARD} bound
-        a pass to {f["gpu.pass"]} and a card to {f["gpu.rate_of_card"]}, with {f.percent("gpu.held")} of its memory
-        filled. Filters that mask many rows and damping fall back to the CPU's copy, which is the exact scan again.""",
+        look at no more than {f.percent("query.share")} of the rows. The kind `ivf_fp16` looks at some lists of them
+        (ADR 23); what share that takes at this size was not measured. The backend for GPUs exists (`GpuFlat`):
+        bandwidth and flops of the {CARD} bound a pass to {f["gpu.pass"]} and a card to {f["gpu.rate_of_card"]}, with
+        {f.percent("gpu.held")} of its memory filled. Filters that mask many rows and damping fall back to the CPU's
+        copy, which is the exact scan again.""",
     )
 
 

@@ -10,8 +10,11 @@ import faiss
 import numpy as np
 import pytest
 
+from index.approximate import Approximate
 from index.backends import Backend, CpuFlat, GpuFlat, gpu_count
 from index.filters import packed, unpacked
+from index.lists import Lists
+from index.tuning import Tuning
 
 DIM = 16
 
@@ -36,6 +39,10 @@ class ExactBackend:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1).astype(np.float32), rows[order].astype(np.int64)
 
+    @property
+    def exact(self):
+        return self
+
     def vectors(self, rows):
         return self._vectors[rows]
 
@@ -52,6 +59,16 @@ def faiss_index(vectors: np.ndarray, scale: float) -> faiss.Index:
 
 def cpu(vectors: np.ndarray) -> Backend:
     return CpuFlat(faiss_index(vectors, 64.0), 64.0, threads=2)
+
+
+def lists(vectors: np.ndarray) -> Backend:
+    """An approximate index where looking at all rows costs less: then it has the whole contract."""
+    index = faiss_index(vectors, 64.0)
+    if not len(vectors):
+        return cpu(vectors)  # of no rows there are no lists
+    return Approximate(
+        CpuFlat(index, 64.0, threads=2), Lists.build(index), Tuning(0.99, 100, len(vectors), 0.99, 100), 64.0
+    )
 
 
 def gpu(vectors: np.ndarray) -> Backend:
@@ -85,9 +102,9 @@ def imitated_gpu(vectors: np.ndarray) -> Backend:
 NO_GPU = pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU")
 
 
-@pytest.fixture(params=["exact", "cpu", "imitated_gpu", pytest.param("gpu", marks=[pytest.mark.gpu, NO_GPU])])
+@pytest.fixture(params=["exact", "cpu", "lists", "imitated_gpu", pytest.param("gpu", marks=[pytest.mark.gpu, NO_GPU])])
 def build(request, monkeypatch) -> Iterator[Callable[[np.ndarray], Backend]]:
-    makers = {"exact": ExactBackend, "cpu": cpu, "imitated_gpu": imitated_gpu, "gpu": gpu}
+    makers = {"exact": ExactBackend, "cpu": cpu, "lists": lists, "imitated_gpu": imitated_gpu, "gpu": gpu}
     made: list[Backend] = []
 
     def make(vectors: np.ndarray) -> Backend:
@@ -96,7 +113,7 @@ def build(request, monkeypatch) -> Iterator[Callable[[np.ndarray], Backend]]:
 
     with ThreadPoolExecutor(1) as owner:
         if request.param == "imitated_gpu":
-            monkeypatch.setattr("index.backends._gpu", lambda number: (owner, None))
+            monkeypatch.setattr("index.backends.gpu_resources", lambda number: (owner, None))
         yield make
         for backend in made:
             backend.close()

@@ -113,10 +113,12 @@ def test_k_defaults_to_ten_and_options_reach_the_engine(
         include_self=True,
         space_id=SPACE,
         popularity_damping=0.3,
+        exact=True,
     )
     (_, (first,)), (_, (second,)) = engine.calls  # type: ignore[misc]
     assert (first.k, first.filters, first.max_per_artist, first.include_self) == (10, None, None, False)
     assert (first.popularity_damping, second.popularity_damping) == (0.0, 0.3)
+    assert (first.exact, second.exact) == (False, True)
     assert (second.k, second.max_per_artist, second.include_self, second.space_id) == (7, 2, True, SPACE)
     assert second.filters == IndexFilters(
         released_from=datetime(2020, 1, 1).date(),

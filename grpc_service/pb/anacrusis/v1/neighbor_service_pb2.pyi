@@ -75,7 +75,7 @@ class HitList(_message.Message):
     def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ...) -> None: ...
 
 class SearchNeighborsRequest(_message.Message):
-    __slots__ = ("track_id", "vector", "user_vector", "user_id", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping")
+    __slots__ = ("track_id", "vector", "user_vector", "user_id", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping", "exact")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     USER_VECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class SearchNeighborsRequest(_message.Message):
     INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     POPULARITY_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     vector: _common_pb2.PackedVectors
     user_vector: _common_pb2.PackedVectors
@@ -98,7 +99,8 @@ class SearchNeighborsRequest(_message.Message):
     include_self: bool
     view: HitView
     popularity_damping: float
-    def __init__(self, track_id: _Optional[str] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_id: _Optional[str] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ...) -> None: ...
+    exact: bool
+    def __init__(self, track_id: _Optional[str] = ..., vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vector: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_id: _Optional[str] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class SearchNeighborsResponse(_message.Message):
     __slots__ = ("space_id", "snapshot_id", "packed", "hits")
@@ -113,7 +115,7 @@ class SearchNeighborsResponse(_message.Message):
     def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., packed: _Optional[_Union[PackedHits, _Mapping]] = ..., hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ...) -> None: ...
 
 class BatchSearchNeighborsRequest(_message.Message):
-    __slots__ = ("track_ids", "vectors", "user_vectors", "user_ids", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping")
+    __slots__ = ("track_ids", "vectors", "user_vectors", "user_ids", "k", "space_id", "filters", "max_per_artist", "include_self", "view", "popularity_damping", "exact")
     TRACK_IDS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     USER_VECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +127,7 @@ class BatchSearchNeighborsRequest(_message.Message):
     INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     POPULARITY_DAMPING_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     track_ids: IdList
     vectors: _common_pb2.PackedVectors
     user_vectors: _common_pb2.PackedVectors
@@ -136,7 +139,8 @@ class BatchSearchNeighborsRequest(_message.Message):
     include_self: bool
     view: HitView
     popularity_damping: float
-    def __init__(self, track_ids: _Optional[_Union[IdList, _Mapping]] = ..., vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_ids: _Optional[_Union[IdList, _Mapping]] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ...) -> None: ...
+    exact: bool
+    def __init__(self, track_ids: _Optional[_Union[IdList, _Mapping]] = ..., vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_ids: _Optional[_Union[IdList, _Mapping]] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class BatchSearchNeighborsResponse(_message.Message):
     __slots__ = ("space_id", "snapshot_id", "results")
