@@ -34,7 +34,12 @@ class FaissDirect:
         with Store.open(folder / "home", create=False, read_only=True) as store:
             published = store.published()
             assert published is not None  # the bench has published it
-            self._index = load_base(store, published).index
+            base = load_base(store, published)
+        self._index = base.index
+        if base.near is not None and base.tuning is not None:
+            self._index = base.near.index
+            self._index.nprobe = base.tuning.effort
+        self._base = base  # its arrays are what FAISS reads
         self._queries = np.array(BenchVectors(folder, "").queries)
 
     def carry_out(self, order: str, **arguments: Any) -> Any:
