@@ -1,7 +1,6 @@
 """Queries at a steady rate while a training is imported, published, refitted, refreshed and rolled back.
 
-Run it with ``OMP_NUM_THREADS=1 python -m benchmarks.retrain_under_load [--json FILE]``: server, commands and clients
-share the cores, and OpenMP's threads wait for one another where there are fewer cores than they.
+Run it with ``python -m benchmarks.retrain_under_load [--json FILE]``. Server, commands and clients share the cores.
 
 A server runs in a process of its own on a made home; clients ask it by track, by vector and by user, one by one and in
 batches, send tracks in and withdraw some. In quiet first, and then while the command line, in another process again,

@@ -254,7 +254,7 @@ SECTIONS = (
     (
         "A retrain under load",
         "retrain-under-load",
-        "OMP_NUM_THREADS=1 python -m benchmarks.retrain_under_load \\\n"
+        "python -m benchmarks.retrain_under_load \\\n"
         "    --json benchmarks/results/retrain-under-load.json",
         load,
     ),
