@@ -167,14 +167,15 @@ def _opened(
     shared_with: Context, options: ServerOptions, home: str | None, *, read_only: bool, replica: bool
 ) -> Iterator[Engine]:
     """Open the home for one process of a server, which keeps to its share of the cores."""
-    cores = len(os.sched_getaffinity(0))
-    search_threads, encoder_threads = share_cores(options, cores, encodes=not replica)
+    from index import usable_threads
+    from jobs import Threads
+
+    shares = share_cores(options, usable_threads(), encodes=not replica)
     with shared_with.open_engine(
         home,
         create=not read_only,
         read_only=read_only,
-        search_threads=search_threads,
-        encoder_threads=encoder_threads,
+        threads=Threads(*shares),
     ) as engine:
         if not read_only:  # nothing is encoded elsewhere
             engine.warm_up()

@@ -16,7 +16,7 @@ from anacrusis.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from index import Store
-    from jobs import Engine
+    from jobs import Engine, Threads
 
 MAX_SEED = 2**32 - 1  # what every library's generator takes
 EXIT_DONE = 0
@@ -107,8 +107,7 @@ class Context:
         create: bool = False,
         read_only: bool = False,
         project_missing: bool = True,
-        search_threads: int | None = None,
-        encoder_threads: int | None = None,
+        threads: Threads | None = None,
     ) -> Iterator[Engine]:
         """Open the home folder for work.
 
@@ -122,8 +121,8 @@ class Context:
             Whether nothing is written to it.
         project_missing : bool
             Whether tracks that are stored and not projected are projected at once; not where a refresh follows.
-        search_threads, encoder_threads : int, optional
-            Of one search, and of torch; None leaves the choice to the libraries.
+        threads : jobs.Threads, optional
+            How the process shares the cores; None leaves the choice to the libraries.
 
         Yields
         ------
@@ -151,8 +150,7 @@ class Context:
                 index_kind=self.settings.index_kind,
                 cache=self.settings.cache,
                 project_missing=project_missing,
-                search_threads=search_threads,
-                encoder_threads=encoder_threads,
+                threads=threads,
             ) as engine,
         ):
             yield engine

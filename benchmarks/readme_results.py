@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from anacrusis.commands_demo import METHOD_NAMES, show
+from benchmarks.spaces_page import ratio_with_upkeep
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -122,7 +123,7 @@ def spaces() -> str:
     overlap = {name: f"{one['mean']:.0%}" for name, one in pair["overlap@10"].items() if name != "chance"}
     ndcg = {name: f"{found['ndcg@20']['mean']:.3f}" for name, found in pair["listeners"].items()}
     shares = " and ".join(
-        f"{one['ratio']:.1%} at {one['tracks']:,} tracks"
+        f"{one['ratio']:.1%} ({ratio_with_upkeep(one):.1%} with the upkeep that ends each) at {one['tracks']:,} tracks"
         for name in ("refresh", "refresh-million")
         for one in _read(name)["sizes"]
     )

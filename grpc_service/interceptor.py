@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import re
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -143,7 +143,7 @@ def _id_of(context: grpc.aio.ServicerContext) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID_KEY and isinstance(value, str) and _ID.fullmatch(value):
             return value
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -38,11 +38,11 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
     ) -> pb.SearchNeighborsResponse:
         answer = await self._answer(search_messages.query_of(request), deadline_of(context))
         response = pb.SearchNeighborsResponse(space_id=answer.space_id, snapshot_id=answer.snapshot_id)
-        result = await self._single_result(answer, request.view)
-        if result.WhichOneof("outcome") == "full":
-            response.hits.extend(result.full.hits)
+        (hits,) = answer.hits
+        if request.view == pb.HIT_VIEW_FULL:
+            search_messages.add_full_hits(response.hits, hits, await self._described(hits.track_ids))
         else:
-            response.packed.CopyFrom(result.packed)
+            search_messages.pack_hits(response.packed, hits)
         return response
 
     async def BatchSearchNeighbors(  # noqa: N802, D102
@@ -63,11 +63,10 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
             describe = await self._described(sorted(found))  # one read of the store for the whole batch
         for answer in answers:
             if isinstance(answer, Exception):
-                error = to_status(answer, current_request_id())
-                response.results.append(pb.NeighborResult(error=error))
+                response.results.add(error=to_status(answer, current_request_id()))
             else:
                 response.space_id, response.snapshot_id = answer.space_id, answer.snapshot_id
-                response.results.append(_result(answer, request.view, describe))
+                _put(response.results.add(), answer, request.view, describe)
         return response
 
     async def StreamNeighbors(  # noqa: N802, D102
@@ -122,12 +121,14 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                     field="request_id",
                 )
             answer = await self._answer(search_messages.query_of(message.search), deadline_of(context))
-            result = await self._single_result(answer, message.search.view)
+            describe: search_messages.Describe = self._work.engine.describe
+            if message.search.view == pb.HIT_VIEW_FULL:
+                describe = await self._described(_ids(answer))
         except Exception as error:  # any failure is this query's own; the stream goes on
             response.result.error.CopyFrom(to_status(error, current_request_id()))
             return response
         response.space_id, response.snapshot_id = answer.space_id, answer.snapshot_id
-        response.result.CopyFrom(result)
+        _put(response.result, answer, message.search.view, describe)
         return response
 
     async def _answer(self, query: Query, deadline: float | None) -> Answer:
@@ -135,12 +136,6 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-    async def _single_result(self, answer: Answer, view: pb.HitView) -> pb.NeighborResult:
-        describe: search_messages.Describe = self._work.engine.describe
-        if view == pb.HIT_VIEW_FULL:
-            describe = await self._described(_ids(answer))
-        return _result(answer, view, describe)
 
     async def _described(self, track_ids: Sequence[str]) -> search_messages.Describe:
         """Read titles and credits off the event loop; returns a look-up of what was read."""
@@ -153,8 +148,10 @@ def _ids(answer: Answer) -> Sequence[str]:
     return answer.hits[0].track_ids
 
 
-def _result(answer: Answer, view: pb.HitView, describe: search_messages.Describe) -> pb.NeighborResult:
+def _put(result: pb.NeighborResult, answer: Answer, view: pb.HitView, describe: search_messages.Describe) -> None:
     (hits,) = answer.hits
     if view != pb.HIT_VIEW_FULL:
-        return pb.NeighborResult(packed=search_messages.packed_hits(hits))
-    return pb.NeighborResult(full=pb.HitList(hits=search_messages.full_hits(hits, describe)))
+        search_messages.pack_hits(result.packed, hits)
+    else:
+        result.full.SetInParent()  # also where nothing was found
+        search_messages.add_full_hits(result.full.hits, hits, describe)

@@ -41,9 +41,9 @@ class ServerOptions:
         Processes that answer on the port, 1 to 256; the first one writes, all others read. Connections are shared out
         among them by the system.
     search_threads : int
-        Threads of one search on the CPU, 0 to 1024; 0 shares the cores out, see `share_cores`.
+        Threads of one search on the CPU, 0 to 1024; 0: what the cores allow for, see `share_cores`.
     encoder_threads : int
-        Threads of the encoder on the CPU, 0 to 1024; 0 as well.
+        Threads of the encoder on the CPU, 0 to 1024; 0: the same.
     max_message_bytes : int
         Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
     max_concurrent_rpcs : int
@@ -134,11 +134,8 @@ class ServerOptions:
             raise InvalidServerOptionError(name, f"{name} is {value!r}; it must be {bound}.")
 
 
-def share_cores(options: ServerOptions, cores: int, *, encodes: bool) -> tuple[int, int]:
+def share_cores(options: ServerOptions, cores: int, *, encodes: bool) -> tuple[int, int, int]:
     """Share the cores out among the searches of all workers and the encoder, so that no thread lacks one.
-
-    Threads that split a piece of work wait for each other, spinning at first: where there are more of them than cores,
-    each waits for one that is not running, and calls of all kinds take many times as long.
 
     Parameters
     ----------
@@ -151,11 +148,12 @@ def share_cores(options: ServerOptions, cores: int, *, encodes: bool) -> tuple[i
 
     Returns
     -------
-    (search_threads, encoder_threads) : int and int
-        Of each worker's search, and of the encoder; 1 or more each.
+    (search, search_beside_encoder, encoder) : int, int and int
+        Threads of each worker's search while nothing is encoded and while something is, and of the encoder; 1 or more
+        each. Of several workers those that read do not know what the one that writes is doing: theirs are equal.
     """
-    search, encoder = options.search_threads, options.encoder_threads
-    if not search:
-        left = max(cores - encoder, 1)
-        search = max(left // (options.workers + (encodes and not encoder)), 1)
-    return search, encoder or max(cores - options.workers * search, 1)
+    workers, encoder = options.workers, options.encoder_threads
+    left = max(cores - (encoder or max(cores // (workers + 1), 1)), 1) if encodes else cores
+    beside = options.search_threads or max(left // workers, 1)
+    alone = options.search_threads or (cores if workers == 1 else beside)
+    return alone, beside, encoder or max(cores - workers * beside, 1)

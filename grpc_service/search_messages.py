@@ -215,57 +215,49 @@ def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int
     return [Query(**{name: thing}, **shared) for thing in things]
 
 
-def packed_hits(hits: Hits) -> neighbor_pb.PackedHits:
-    """Write hits as parallel arrays.
+def pack_hits(packed: neighbor_pb.PackedHits, hits: Hits) -> None:
+    """Write hits as parallel arrays, in the same order.
+
+    In place: a message made apart is written out and read again to become a part of another one, which for a batch of
+    256 took four times as long as all the rest.
 
     Parameters
     ----------
+    packed : PackedHits
+        Empty, and a part of the reply already.
     hits : index.Hits
         Best first.
-
-    Returns
-    -------
-    PackedHits
-        The same, in the same order.
     """
-    known = not np.isnan(hits.popularity).all()
-    return neighbor_pb.PackedHits(
-        track_ids=hits.track_ids,
-        scores=np.asarray(hits.scores, dtype="<f4").tobytes(),
-        tiers=np.asarray(hits.tiers, dtype=np.int8).tobytes(),
-        confidences=np.asarray(hits.confidence, dtype="<f4").tobytes(),
-        popularities=np.asarray(hits.popularity, dtype="<f4").tobytes() if known else b"",
-    )
+    packed.SetInParent()  # also where nothing was found
+    packed.track_ids.extend(hits.track_ids)
+    packed.scores = np.asarray(hits.scores, dtype="<f4").tobytes()
+    packed.tiers = np.asarray(hits.tiers, dtype=np.int8).tobytes()
+    packed.confidences = np.asarray(hits.confidence, dtype="<f4").tobytes()
+    if not np.isnan(hits.popularity).all():
+        packed.popularities = np.asarray(hits.popularity, dtype="<f4").tobytes()
 
 
-def full_hits(hits: Hits, describe: Describe) -> list[neighbor_pb.Hit]:
-    """Write hits as messages with titles and artists.
+def add_full_hits(messages: Any, hits: Hits, describe: Describe) -> None:
+    """Write hits as messages with titles and artists, in the same order.
 
     Parameters
     ----------
+    messages : repeated Hit
+        Empty, and a part of the reply already.
     hits : index.Hits
         Best first.
     describe : callable
         Looks the tracks up.
-
-    Returns
-    -------
-    list of Hit
-        The same, in the same order.
     """
     ids = list(hits.track_ids)
-    written = []
     for place, (track_id, record) in enumerate(zip(ids, describe(ids), strict=True)):
-        written.append(
-            neighbor_pb.Hit(
-                rank=place + 1,
-                track_id=track_id,
-                title=record.title if record else "",
-                artist_ids=record.artist_ids if record else (),
-                score=float(hits.scores[place]),
-                tier=common.Tier.Name(int(hits.tiers[place])),
-                confidence=float(hits.confidence[place]),
-                popularity=popularity(as_popularity(hits.popularity[place])),
-            )
+        messages.add(
+            rank=place + 1,
+            track_id=track_id,
+            title=record.title if record else "",
+            artist_ids=record.artist_ids if record else (),
+            score=float(hits.scores[place]),
+            tier=common.Tier.Name(int(hits.tiers[place])),
+            confidence=float(hits.confidence[place]),
+            popularity=popularity(as_popularity(hits.popularity[place])),
         )
-    return written

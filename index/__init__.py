@@ -49,6 +49,7 @@ from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
 from index.tables import TableFigures
+from index.threads import set_search_threads, usable_threads
 from index.tuning import Tried, Tuning
 from index.types import (
     MAX_K,
@@ -145,7 +146,9 @@ __all__ = [
     "is_object_store",
     "record_basis",
     "record_basis_column",
+    "set_search_threads",
     "tune_snapshot",
     "tuning_of",
+    "usable_threads",
     "vector_column",
 ]

@@ -21,6 +21,7 @@ from jobs.query import Answer, Query
 from jobs.refresh import RefreshReport, RefreshStoppedError
 from jobs.refresh_plan import RefreshPlan
 from jobs.release import Release, parse_release_date
+from jobs.threads import Threads
 
 __all__ = [
     "Answer",
@@ -46,6 +47,7 @@ __all__ = [
     "RefreshStoppedError",
     "Release",
     "ReleaseError",
+    "Threads",
     "UnknownArtistError",
     "UnknownUserError",
     "WarmedTrack",

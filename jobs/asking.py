@@ -6,11 +6,21 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from index import Searcher, SpaceMismatchError, SpaceRecord, Store, Tier, TrackRecord, UnknownSpaceError
+from index import (
+    Searcher,
+    SpaceMismatchError,
+    SpaceRecord,
+    Store,
+    Tier,
+    TrackRecord,
+    UnknownSpaceError,
+    set_search_threads,
+)
 from jobs.answers import EmbeddingAnswer, EngineStatus
 from jobs.maintain import UpkeepFigures
 from jobs.outcome import without_tracks
 from jobs.query import Answer, Neighbors, Query, why_unplaced
+from jobs.threads import Threads
 
 if TYPE_CHECKING:
     from encoders import Encoder
@@ -26,12 +36,12 @@ class AskingEngine:
     encoder : str
         Its name in the settings; loaded at the first use.
     device : {"auto", "cpu", "cuda"}
-    encoder_threads : int, optional
-        Of torch, for the encoder and the transfer; None: torch's own choice.
+    threads : Threads, optional
+        None leaves the choice to the libraries.
     """
 
     def __init__(
-        self, store: Store, searcher: Searcher, *, encoder: str, device: str, encoder_threads: int | None = None
+        self, store: Store, searcher: Searcher, *, encoder: str, device: str, threads: Threads | None = None
     ) -> None:
         self.home = store.layout
         self.store = store
@@ -39,7 +49,7 @@ class AskingEngine:
         self.device = device
         self._encoder_name = encoder
         self._encoder: Encoder | None = None
-        self._encoder_threads = encoder_threads
+        self._threads = threads
         self._loading = threading.Lock()
         self._upkeep: UpkeepFigures | None = None
         self._neighbors = Neighbors(store, searcher)
@@ -51,12 +61,17 @@ class AskingEngine:
             if self._encoder is None:
                 from encoders import load_encoder
 
-                if self._encoder_threads is not None:
+                if self._threads is not None:
                     import torch
 
-                    torch.set_num_threads(self._encoder_threads)
+                    torch.set_num_threads(self._threads.encoder)
                 self._encoder = load_encoder(self._encoder_name, device=self.device)
             return self._encoder
+
+    @property
+    def is_encoding(self) -> bool:
+        """Whether the encoder works at this moment."""
+        return False
 
     @property
     def read_only(self) -> bool:
@@ -84,6 +99,9 @@ class AskingEngine:
         list of Answer or Exception
             In the same order; an `Answer` holds one `index.Hits`.
         """
+        if self._threads is not None and queries:
+            most = self._threads.search_beside_encoder if self.is_encoding else self._threads.search
+            set_search_threads(min(most, len(queries)))
         return list(self._neighbors.answer(queries))
 
     def ask(self, query: Query) -> Answer:

@@ -12,7 +12,7 @@ from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
-from jobs.projector import Projectors
+from jobs.projector import Projector, Projectors
 from jobs.rows_at_hand import RowsOf, rows_carried_from, rows_of_newest
 from jobs.warming import Warming
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACKS_AT_ONCE = 256  # projected while no ingest and no feedback passes: a fraction of a second
-ROWS_AT_ONCE = 32_768  # brought over in one merge: at 128 dimensions 16 MiB
+ROWS_AT_ONCE = 4096  # brought over in one merge: half a second, after which it is looked what others have withdrawn
 TRACKS_A_SYNC = 4 * TRACKS_AT_ONCE  # before it is looked again whether somebody has published or rolled back
 
 
@@ -233,12 +233,13 @@ class CatchUp:
             if many(others) and left.space_id != space_id:
                 carried = rows_carried_from(self._store, left, space_id)
                 others = self._add(snapshot, others, carried) if carried is not None else others
-        # Built before anybody has to wait for it.
-        if not others or self._projectors.get(space_id, self._encoder().encoder_id) is None:
+        # Built before anybody has to wait for it, and once: ingests that pass in between ask for the served space's.
+        projector = self._projectors.get(space_id, self._encoder().encoder_id) if others else None
+        if projector is None:
             return
         for start in range(0, len(others), TRACKS_AT_ONCE):
             with passing():
-                self._project(space_id, others[start : start + TRACKS_AT_ONCE])
+                self._project(projector, others[start : start + TRACKS_AT_ONCE])
             self._searcher.catch_up()  # a track that another process withdraws meanwhile is masked now
 
     def _add(self, snapshot: SnapshotRecord, track_ids: Sequence[str], rows_of: RowsOf) -> list[str]:
@@ -246,19 +247,17 @@ class CatchUp:
         added = 0
         for start in range(0, len(track_ids), ROWS_AT_ONCE):
             added += self._store.add_fresh(snapshot.space_id, rows_of(track_ids[start : start + ROWS_AT_ONCE]))
+            self._searcher.catch_up()  # shows the rows where the space is served, and masks what others withdraw
         logger.info("%d tracks were taken along into space %s", added, snapshot.space_id)
         stale = set(self._store.stale_ids(snapshot))
         return [one for one in track_ids if one in stale]
 
-    def _project(self, space_id: str, track_ids: Sequence[str]) -> None:
+    def _project(self, projector: Projector, track_ids: Sequence[str]) -> None:
         """Project tracks by what is stored of them, again where another process has stored more meanwhile."""
-        encoder_id = self._encoder().encoder_id
+        space_id, encoder_id = projector.model.space_id, projector.model.encoder_id
         while track_ids:
             record_of = {record.track_id: record for record in self._store.tracks(track_ids)}
             found, content = self._store.content(encoder_id, list(record_of))
-            projector = self._projectors.get(space_id, encoder_id)
-            if projector is None:
-                return
             rows = projector.project([record_of[track_id] for track_id in found], content)
             if not rows:
                 return

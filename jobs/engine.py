@@ -33,6 +33,7 @@ from jobs.projector import Projector, Projectors
 from jobs.refresh import ProjectTracks, RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
+from jobs.threads import Threads
 
 if TYPE_CHECKING:
     from artist_transfer import TransferModel
@@ -57,9 +58,9 @@ class Engine(AskingEngine):
         limits: AudioLimits,
         retention: Retention,
         index_kind: str = AUTO,
-        encoder_threads: int | None = None,
+        threads: Threads | None = None,
     ) -> None:
-        super().__init__(store, searcher, encoder=encoder, device=device, encoder_threads=encoder_threads)
+        super().__init__(store, searcher, encoder=encoder, device=device, threads=threads)
         self.retention = retention
         self.index_kind = check_kind(index_kind)
         self.gate = Gate()
@@ -87,8 +88,7 @@ class Engine(AskingEngine):
         read_only: bool = False,
         cache: Path | None = None,
         project_missing: bool = True,
-        search_threads: int | None = None,
-        encoder_threads: int | None = None,
+        threads: Threads | None = None,
     ) -> Self:
         """Open a home folder.
 
@@ -116,12 +116,9 @@ class Engine(AskingEngine):
         project_missing : bool
             Whether tracks are projected that were stored but not yet projected, because a process ended between the
             two; not where a refresh follows, which projects them with all others.
-        search_threads : int, optional
-            Threads of one search on the CPU, 1 or more; None: one a core.
-        encoder_threads : int, optional
-            Threads of torch in this process, from the moment that the encoder is loaded, 1 or more; None: torch's own
-            choice. Where both are at work at once, their sum is best kept to the cores: threads that split a piece of
-            work wait for each other, and those that have no core make all others wait.
+        threads : Threads, optional
+            How searches and the encoder share the cores, for a process that does both at once; None leaves the choice
+            to the libraries, which take all cores each.
 
         Returns
         -------
@@ -139,7 +136,7 @@ class Engine(AskingEngine):
         """
         store = Store.open(home, create=create, read_only=read_only, cache=cache)
         try:
-            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device), threads=search_threads)
+            searcher = Searcher.open(store, device={"cuda": "gpu"}.get(device, device))
             engine = cls(
                 store,
                 searcher,
@@ -148,7 +145,7 @@ class Engine(AskingEngine):
                 limits=limits or AudioLimits(),
                 retention=retention or Retention(),
                 index_kind=index_kind,
-                encoder_threads=encoder_threads,
+                threads=threads,
             )
             if project_missing and not read_only:
                 engine._catch_up.serve_missing()
@@ -164,6 +161,11 @@ class Engine(AskingEngine):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def is_encoding(self) -> bool:
+        """Whether the encoder works at this moment."""
+        return self.ingester.is_encoding
 
     def close(self) -> None:
         """Finish the commits under way and let go of the home folder; more than once does no harm."""

@@ -163,6 +163,11 @@ class Ingester:
         self._in_hand: set[str] = set()
         self._released = threading.Condition()
 
+    @property
+    def is_encoding(self) -> bool:
+        """Whether the encoder works at this moment."""
+        return self._encoding.locked()
+
     def ingest(self, releases: Sequence[Release], clock: StageClock | None = None) -> list[IngestOutcome]:
         """Take releases in; thread safe.
 

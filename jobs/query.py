@@ -140,12 +140,13 @@ class Neighbors:
     ) -> dict[int, Answer | StoreError | JobError]:
         """Search for queries that differ in nothing but their vectors; a wrong vector spoils no other."""
         first = queries[numbers[0]]
+        own = [_own_id(queries[number]) for number in numbers]
         try:
             result = view.search(
                 np.stack([vectors[number] for number in numbers]),
                 first.k,
                 filters=first.filters,
-                exclude=[_own_id(queries[number]) for number in numbers],
+                exclude=own if any(own) else None,
                 max_per_artist=first.max_per_artist,
                 popularity_damping=first.popularity_damping,
                 exact=first.exact,
@@ -182,7 +183,7 @@ class _Known:
 
 def _query_vector(view: SearchView, query: Query, known: _Known) -> NDArray[np.float32]:
     """Give a query its vector; what it looks like inside is for the search to check."""
-    if sum(part is not None for part in (query.track_id, query.vector, query.user_id)) != 1:
+    if (query.track_id is not None) + (query.vector is not None) + (query.user_id is not None) != 1:
         raise InvalidQueryError(
             "A query needs exactly one of track_id, vector and user_id.", reason="QUERY_INVALID", field="query"
         )

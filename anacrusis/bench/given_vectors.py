@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs import Engine
+from index import usable_threads
+from jobs import Engine, Threads
 
 CONTENT_DIM = 64
 SAMPLE_RATE_HZ = 4_000
@@ -66,10 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path)
     home, options = parser.parse_args().home, ServerOptions(port=0)
-    search_threads, encoder_threads = share_cores(options, len(os.sched_getaffinity(0)), encodes=True)
-    with GivenVectorsEngine.open(
-        home, device="cpu", search_threads=search_threads, encoder_threads=encoder_threads
-    ) as engine:
+    threads = Threads(*share_cores(options, usable_threads(), encodes=True))
+    with GivenVectorsEngine.open(home, device="cpu", threads=threads) as engine:
         engine.warm_up()
         run_server(engine, options, on_ready=lambda address: print(address, flush=True))
 

@@ -60,18 +60,18 @@ def test_the_defaults_hold_and_nothing_listens_beyond_the_loopback() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
 def test_no_thread_lacks_a_core_and_no_core_a_thread_where_there_are_enough(cores: int, workers: int) -> None:
     options = ServerOptions(workers=workers)
-    search, encoder = share_cores(options, cores, encodes=True)
-    assert min(search, encoder) >= 1
+    alone, beside, encoder = share_cores(options, cores, encodes=True)
+    assert min(alone, beside, encoder) >= 1
     if cores > workers:
-        assert workers * search + encoder == cores
-    search, _ = share_cores(options, cores, encodes=False)
-    assert search == max(cores // workers, 1)
+        assert workers * beside + encoder == cores
+    assert alone == (cores if workers == 1 else beside)
+    assert share_cores(options, cores, encodes=False)[:2] == (max(cores // workers, 1),) * 2
 
 
 def test_threads_that_are_set_are_kept_and_the_others_get_the_rest() -> None:
-    assert share_cores(ServerOptions(search_threads=6, encoder_threads=7), 2, encodes=True) == (6, 7)
-    assert share_cores(ServerOptions(encoder_threads=4), 16, encodes=True) == (12, 4)
-    assert share_cores(ServerOptions(search_threads=3, workers=4), 16, encodes=True) == (3, 4)
+    assert share_cores(ServerOptions(search_threads=6, encoder_threads=7), 2, encodes=True) == (6, 6, 7)
+    assert share_cores(ServerOptions(encoder_threads=4), 16, encodes=True) == (16, 12, 4)
+    assert share_cores(ServerOptions(search_threads=3, workers=4), 16, encodes=True) == (3, 3, 4)
 
 
 def test_generated_code_is_current() -> None:

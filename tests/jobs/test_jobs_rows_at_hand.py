@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from retrains import COLD, WARM, bring, first_training, hear, open_engine, serve_first, turned
 
-from index import ServedVector, Store, Tier
-from jobs import Engine, Query, missing
+from index import ServedVector, Store, Tier, WriteBatch
+from jobs import Engine, Query, catch_up, missing, projector
+from jobs.catch_up import CatchUp
 from jobs.projector import Projector
 from jobs.spaces import rollback_snapshot
 
@@ -103,3 +104,69 @@ def test_what_cannot_be_read_any_more_keeps_nobody_from_going_back(
     assert engine.serving()[0] == "old"
     assert set(COLD) <= found(engine)
     assert "cannot be read" in caplog.text
+
+
+def test_rows_that_an_opening_brings_back_are_found_at_once(engine: Engine) -> None:
+    """A rollback within a space whose command was killed right behind the switch."""
+    hear(engine, LATE)
+    engine.refresh()
+    home = engine.home.local
+    assert home is not None
+    with Store.open(home) as store:
+        store.rollback()
+    with open_engine(home) as opened:
+        assert set(LATE) <= found(opened)
+
+
+def test_a_takedown_by_another_process_is_followed_while_rows_are_brought_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear(engine, LATE)
+    engine.refresh()
+    home = engine.home.local
+    assert home is not None
+    monkeypatch.setattr(catch_up, "ROWS_AT_ONCE", 1)
+    add, still_answered = Store.add_fresh, []
+
+    with Store.open(home) as other:
+        other.rollback()
+
+        def watched(self: Store, *arguments: object) -> int:
+            if still_answered:
+                still_answered.append(WARM[1] in found(engine))
+            else:
+                other.commit(WriteBatch(withdrawn={WARM[1]: "taken down"}))
+                still_answered.append(True)
+            return add(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Store, "add_fresh", watched)
+        engine.sync()
+    assert len(still_answered) >= len(LATE)
+    assert not any(still_answered[1:])
+
+
+def test_a_switch_reads_each_catalogue_once_however_many_ingests_pass(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_second(engine, UNLIKE)  # nothing can be carried: all are projected
+    monkeypatch.setattr(catch_up, "TRACKS_AT_ONCE", 1)
+    projected, built, project = counted_projections(monkeypatch), [], CatchUp._project
+    build = projector.build_projector
+
+    def counted(store: Store, home: object, space_id: str, *arguments: object, **more: object) -> object:
+        built.append(space_id)
+        return build(store, home, space_id, *arguments, **more)  # type: ignore[arg-type]
+
+    def beside(self: CatchUp, *arguments: object) -> None:
+        project(self, *arguments)  # type: ignore[arg-type]
+        served = engine.serving()[0]
+        engine._projectors.get(served, engine.encoder.encoder_id)  # as an ingest asks for it
+
+    monkeypatch.setattr(projector, "build_projector", counted)
+    monkeypatch.setattr(CatchUp, "_project", beside)
+    with Store.open(engine.home.local or "") as other:
+        other.rollback(other.snapshots("old")[0].snapshot_id)
+    engine.sync()
+    assert set(LATE) <= found(engine)
+    assert sorted(projected) == LATE
+    assert len(built) <= 3, built

@@ -1,0 +1,27 @@
+"""How the threads of one process share the cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Threads:
+    """So many threads work at a time.
+
+    Threads that split a piece of work wait for each other, spinning at first. Where there are more of them than cores,
+    each waits for one that is not running, and calls of all kinds take many times as long.
+
+    Attributes
+    ----------
+    search : int
+        Of one search on the CPU while nothing is encoded, 1 or more.
+    search_beside_encoder : int
+        Of one search while the encoder works, 1 or more.
+    encoder : int
+        Of torch, for the encoder and the transfer, 1 or more.
+    """
+
+    search: int
+    search_beside_encoder: int
+    encoder: int
