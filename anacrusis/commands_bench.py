@@ -59,7 +59,7 @@ def encode(
 
 def transfer(
     context: typer.Context,
-    tracks: Annotated[int, typer.Option(min=1000, help="Size of the made catalogue.")] = 6_000,
+    tracks: Annotated[int, typer.Option(min=300, help="Size of the made catalogue.")] = 6_000,
     repeats: Annotated[int, typer.Option(min=1, help="Runs; the median counts.")] = 5,
     networks: Annotated[
         int | None, typer.Option(min=1, help="Networks of the transfer (default: as many as `train` makes).")

@@ -59,6 +59,8 @@ class Listed:
     make : callable returning Contender
     what : str
         Which of the library's indexes, with which parameters.
+    peer : bool
+        Whether it is another library.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Listed:
     module: str
     make: Callable[[], Contender]
     what: str
+    peer: bool = True
 
 
 def missing(listed: Listed) -> str:

@@ -14,7 +14,7 @@ from anacrusis.bench.vectors import BenchVectors
 
 
 class FaissDirect:
-    """The file of the published index, read by FAISS itself.
+    """The published index, without anything of ours around it.
 
     Parameters
     ----------
@@ -27,9 +27,19 @@ class FaissDirect:
     def __init__(self, folder: Path, threads: int) -> None:
         import faiss
 
-        (file,) = (folder / "home").rglob("base.faiss")
-        self._index = faiss.read_index(str(file))
+        from index import Store
+        from index.snapshots import load_base
+
         faiss.omp_set_num_threads(threads)
+        with Store.open(folder / "home", create=False, read_only=True) as store:
+            published = store.published()
+            assert published is not None  # the bench has published it
+            base = load_base(store, published)
+        self._index = base.index
+        if base.near is not None and base.tuning is not None:
+            self._index = base.near.index
+            self._index.nprobe = base.tuning.effort
+        self._base = base  # its arrays are what FAISS reads
         self._queries = np.array(BenchVectors(folder, "").queries)
 
     def carry_out(self, order: str, **arguments: Any) -> Any:

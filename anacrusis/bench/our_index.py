@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anacrusis.bench.contenders import OURS, Listed
+from index.kinds import AUTO, FLAT_FP16, KINDS
+from jobs.progress import silent
 
 if TYPE_CHECKING:
     from index import Filters, SearchResult, TrackRecord
@@ -21,6 +24,8 @@ SPACE_ID = "bench"
 FIRST_DAY = date(2000, 1, 1)
 DAYS = 10_000
 ARTISTS_TRACKS = 10
+TUNED_ON = 200  # queries
+_RECALLS = (0, 900, 950, 980, 990, 995, 999)
 _COMMIT_TRACKS = 65_536
 
 
@@ -54,8 +59,15 @@ def released_since(share: float) -> Filters:
     return Filters(released_from=FIRST_DAY + timedelta(days=DAYS - round(share * DAYS)))
 
 
-def build_home(home: Path, vectors: NDArray[np.float32], content: Content | None = None) -> None:
-    """Make a home that serves vectors; every track has an artist and a release date.
+def build_home(
+    home: Path,
+    vectors: NDArray[np.float32],
+    content: Content | None = None,
+    *,
+    kind: str = AUTO,
+    records: bool = True,
+) -> None:
+    """Make a home that serves vectors.
 
     Parameters
     ----------
@@ -63,19 +75,23 @@ def build_home(home: Path, vectors: NDArray[np.float32], content: Content | None
     vectors : ndarray of float32, shape (n, dim)
     content : Content, optional
         Of the first tracks, so that others can be projected from theirs.
+    kind : str
+        Of the index; one of `index.kinds.KINDS`.
+    records : bool
+        Whether every track has an artist and a release date, which filters ask for.
     """
     from index import Metric, SpaceRecord, WriteBatch, build_snapshot
     from jobs import Engine
 
     with Engine.open(home, create=True, device="cpu") as engine:
-        for some in _records(len(vectors)):
+        for some in _records(len(vectors) if records else 0):
             engine.store.commit(WriteBatch(tracks=some))
         if content is not None:
             rows = [(track_id(row), vector) for row, vector in enumerate(content.vectors)]
             engine.store.commit(WriteBatch(content={content.encoder_id: rows}))
         ids = [track_id(row) for row in range(len(vectors))]
         engine.store.create_space(SpaceRecord(SPACE_ID, vectors.shape[1], Metric.INNER_PRODUCT), ids, vectors)
-        engine.store.publish(build_snapshot(engine.store, SPACE_ID).snapshot_id)
+        engine.store.publish(build_snapshot(engine.store, SPACE_ID, kind=kind, device="cpu").snapshot_id)
 
 
 class OurIndex:
@@ -83,28 +99,41 @@ class OurIndex:
 
     Parameters
     ----------
-    device : {"cpu", "gpu"}
+    kind : str
+        Of its index; "auto" is what is served by default.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.efforts: Sequence[int] = (0,)
+    def __init__(self, kind: str = AUTO) -> None:
+        self.efforts: Sequence[int] = _RECALLS if kind not in (AUTO, FLAT_FP16) else (0,)
         self.engine: Engine
-        self._device = device
+        self._kind = kind
         self._k = 0
+        self._effort = 0
 
     def build(self, vectors: NDArray[np.float32], folder: Path) -> None:
         """See `Contender.build`."""
-        build_home(folder / "home", vectors)
+        build_home(folder / "home", vectors, kind=self._kind, records=self._kind == AUTO)
 
     def open(self, folder: Path, k: int) -> None:
         """See `Contender.open`."""
         from jobs import Engine
 
-        self.engine = Engine.open(folder / "home", device="cuda" if self._device == "gpu" else "cpu")
+        self.engine = Engine.open(folder / "home", device="cpu")
         self._k = k
 
     def search(self, query: NDArray[np.float32], effort: int) -> SearchResult:
-        """See `Contender.search`: through the view that every query of the service goes through."""
+        """See `Contender.search`: through the view that every query of the service goes through.
+
+        An effort is the recall, in thousandths, that the index is tuned for; 0: as it was built.
+        """
+        if effort != self._effort:
+            from index.tuning import DEFAULT_RECALL
+            from jobs.tuning import tune_index
+
+            recall = effort / 1000 if effort else DEFAULT_RECALL
+            tune_index(self.engine, recall=recall, k=self._k, queries=TUNED_ON, on_progress=silent)
+            self.engine.sync()
+            self._effort = effort
         return self.engine.searcher.view().search(query[None], self._k)
 
     def rows(self, answer: Any) -> NDArray[np.int64]:
@@ -127,4 +156,13 @@ def _records(count: int) -> Iterator[list[TrackRecord]]:
         ]
 
 
-LISTED = (Listed(OURS, "anacrusis", "index", OurIndex, "what is served by default"),)
+LISTED = (
+    Listed(OURS, "anacrusis", "index", OurIndex, "what is served by default", peer=False),
+    *(
+        Listed(
+            f"{OURS} {kind}", "anacrusis", "index", partial(OurIndex, kind), f"an index of the kind {kind}", peer=False
+        )
+        for kind in KINDS
+        if kind != AUTO
+    ),
+)

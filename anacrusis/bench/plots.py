@@ -30,8 +30,8 @@ def plot_index(result: Mapping[str, Any], folder: Path) -> list[Path]:
     for number, size in enumerate(sizes):
         axes = figure.add_subplot(1, len(sizes), number + 1)
         for one in size["contenders"]:
-            curve = [(step["queries_per_s"], step["recall"]) for step in one["curve"]]
-            axes.plot(*zip(*curve, strict=True), marker="o", markersize=3, label=one["name"])
+            curve = sorted((step["queries_per_s"], step["recall"]) for step in one["curve"])
+            axes.plot(*zip(*curve, strict=True), marker="o" if one["peer"] else "s", markersize=4, label=one["name"])
         axes.axhline(result["least_recall"], color="grey", linewidth=0.8, linestyle=":")
         axes.set(
             xscale="log",

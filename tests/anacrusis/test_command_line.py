@@ -268,6 +268,8 @@ def test_a_folder_that_is_no_home_is_named(anacrusis: CommandLine, tmp_path: Pat
 def test_the_encoder_bench_reports_each_stage(anacrusis: CommandLine) -> None:
     result = anacrusis.json("bench", "encode", "--tracks", 1, "--repeats", 1)
     assert [stage["stage"] for stage in result["stages"]] == ["decode", "encode", "together"]  # type: ignore[attr-defined]
+    assert [part["part"] for part in result["parts"]] == ["decode", "front end", "network"]  # type: ignore[attr-defined]
+    assert sum(part["share"] for part in result["parts"]) == pytest.approx(1.0)  # type: ignore[attr-defined]
     assert result["audio_s"] == pytest.approx(30.0, abs=0.1)
     assert anacrusis("bench", "encode", "--tracks", 1, "--repeats", 1) == 0
     assert "times real time" in anacrusis.out

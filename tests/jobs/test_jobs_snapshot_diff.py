@@ -21,7 +21,9 @@ def stage(engine: Engine, **vectors: np.ndarray) -> str:
     rows = [ServedVector(one.replace("_", "-"), v.astype(np.float32), Tier.ARTIST_TRANSFER, 0.5, "model-2")
             for one, v in vectors.items()]  # fmt: skip
     engine.store.replace_served(SPACE_ID, rows, as_of=engine.store.fresh_version(SPACE_ID))
-    return newest_snapshot(engine.store, SPACE_ID, on_progress=lambda progress: None).snapshot_id
+    return newest_snapshot(
+        engine.store, SPACE_ID, index_kind="auto", device="cpu", on_progress=lambda progress: None
+    ).snapshot_id
 
 
 def test_one_snapshot_beside_itself_has_no_difference(engine: Engine) -> None:

@@ -61,8 +61,15 @@ def test_fresh_rows_are_found_by_the_process_after(home: HomeCosts, folder: Path
 
 def test_promises_tell_what_was_measured() -> None:
     rounds = [{"queries_per_s": 100.0}, {"queries_per_s": 90.0}, {"queries_per_s": 110.0}]
-    ours = {"name": "anacrusis", "recall": 1.0, "rounds": rounds, "queries_per_s": 100.0, "reached": True}
-    peer = {**ours, "name": "peer", "queries_per_s": 50.0, "rounds": [{"queries_per_s": 50.0}] * 3}
+    ours = {
+        "name": "anacrusis",
+        "recall": 1.0,
+        "rounds": rounds,
+        "queries_per_s": 100.0,
+        "reached": True,
+        "peer": False,
+    }
+    peer = {**ours, "name": "peer", "peer": True, "queries_per_s": 50.0, "rounds": [{"queries_per_s": 50.0}] * 3}
     short = {**peer, "name": "short", "queries_per_s": 900.0, "recall": 0.5, "reached": False}
     size = {
         "tracks": 1_000_000,
