@@ -108,6 +108,7 @@ def _size(
         **home,
     }
     size["memory_ratio"] = flat["peak_bytes"] / size["vector_bytes"]
+    size["memory_ratio_float32"] = size["memory_ratio"] / 2
     size["checks"] = _checks(size)
     return size
 

@@ -160,8 +160,9 @@ def _unary(folder: Path, address: str, repeats: int, seconds: float) -> dict[str
 
 def _search_threads(workers: int) -> int:
     from grpc_service.options import ServerOptions, share_cores
+    from index import usable_threads
 
-    return workers * share_cores(ServerOptions(workers=workers), len(os.sched_getaffinity(0)), encodes=True)[0]
+    return workers * share_cores(ServerOptions(workers=workers), usable_threads(), encodes=True)[0]
 
 
 def _batch(folder: Path, address: str, threads: int, repeats: int, seconds: float) -> dict[str, Any]:

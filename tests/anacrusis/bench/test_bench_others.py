@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from command_line import CommandLine
 
+import index.backends
+from anacrusis.bench import gpu
+from anacrusis.bench.plots import plot_gpu
 from index import gpu_count
 
 
@@ -22,6 +27,21 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_said(anacrusis: CommandLi
     assert "no GPU" in str(result["skipped"])
     assert anacrusis("bench", "gpu") == 0
     assert "nothing was measured" in anacrusis.out
+
+
+def test_a_gpu_is_measured_at_every_batch_and_beside_the_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the CPU in the part of the GPU: what is left to a machine that has one is the searching."""
+    monkeypatch.setattr(index.backends, "GpuFlat", index.backends.CpuFlat)
+    monkeypatch.setattr(index, "gpu_count", lambda: 1)
+    monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(gpu, "CPU_SCORES", 64_000)
+    result = gpu.bench_gpu([1000], repeats=1, bandwidth_tb_per_s=4.0, on_progress=lambda progress: None)
+    (size,) = result["sizes"]
+    assert size["bound_ms"] == pytest.approx(2 * 1000 * 128 / 4e12 * 1e3)
+    assert [one["batch"] for one in size["batches"]] == list(gpu.BATCHES)
+    assert [one["cpu_per_s"] is not None for one in size["batches"]] == [True] * 4 + [False] * 3
+    assert [check["holds"] for check in result["checks"]] == [True]
+    assert plot_gpu(result, tmp_path).is_file()
 
 
 @pytest.mark.gpu
