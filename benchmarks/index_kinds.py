@@ -23,9 +23,11 @@ import faiss
 import numpy as np
 
 from anacrusis.bench.vectors import write_vectors
+from index.backends import CpuFlat
 from index.codes import codes_of, encode
+from index.filters import packed
 from index.lists import Lists
-from index.types import Float32Array, Int64Array, Metric
+from index.types import Bitmap, Float32Array, Int64Array, Metric
 from jobs.factors import read_factors
 
 K, QUERIES, ROUNDS = 100, 300, 3
@@ -33,6 +35,7 @@ ENOUGH = 0.9975  # of recall: further efforts say nothing
 HELD = (100, 140, 200, 300, 500, 800, 1200)
 LOOKED_AT = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 RE_RANKED = 8  # times K
+SHARES = (0.5, 0.1, 0.01, 0.001)
 LINKS, EF_CONSTRUCTION = 16, 100
 _faiss: Any = faiss  # its type stubs do not know all of it
 
@@ -113,6 +116,28 @@ def measure(
     return 1e6 * fastest, float(np.mean(right))
 
 
+def masks(flat: Any, scale: float, queries: Float32Array) -> list[dict[str, float]]:
+    """Measure the exact search of what a mask lets pass: as it is done here, and by FAISS's selectors."""
+    exact, found = CpuFlat(flat, scale, threads=1), []
+    for share in SHARES:
+        alive = np.random.default_rng(0).random(flat.ntotal) < share
+        mask, count = packed(alive), int(alive.sum())
+        row: dict[str, float] = {"share": share, "rows": count}
+
+        def ours(query: Float32Array, mask: Bitmap = mask, count: int = count) -> Int64Array:
+            return exact.search(query, K, mask, count)[1]
+
+        def by_selector(query: Float32Array, mask: Bitmap = mask) -> Int64Array:
+            chosen = _faiss.SearchParameters(sel=_faiss.IDSelectorBitmap(mask))
+            return np.asarray(flat.search(query, K, params=chosen)[1])
+
+        expected = np.stack([ours(query[None])[0] for query in queries])
+        for name, search in (("us", ours), ("selector_us", by_selector)):
+            row[name] = measure(queries, expected, search)[0]
+        found.append(row)
+    return found
+
+
 def bench(tracks: int, factors: Float32Array | None, graphs_up_to: int) -> dict[str, Any]:
     """Measure all kinds on one size of one kind of vectors."""
     with tempfile.TemporaryDirectory(prefix="anacrusis-kinds-") as folder:
@@ -140,7 +165,7 @@ def bench(tracks: int, factors: Float32Array | None, graphs_up_to: int) -> dict[
                 break
         reaching = [row for row in rows if row["recall"] >= 0.99]
         found.append({"kind": kind.name, "build_s": build_s, "at_0.99": reaching[:1], "efforts": rows})
-    return {"tracks": tracks, "source": source, "kinds": found}
+    return {"tracks": tracks, "source": source, "kinds": found, "masks": masks(flat, scale, queries[:50])}
 
 
 def main() -> None:

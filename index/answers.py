@@ -65,7 +65,12 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
         fresh_scores = fresh_scores * damped.weights_of(state.fresh_vectors[fresh_rows])
     # Rows of both parts are numbered through: base rows first, fresh ones after them.
     fresh_rows = fresh_rows + backend.count
-    excluded = [set(ids) for ids in request.exclude] if request.exclude is not None else None
+    excluded = [set(ids) for ids in request.exclude] if request.exclude and any(request.exclude) else None
+    if alive_count and not len(fresh_rows) and excluded is None and request.max_per_artist is None:
+        # What most queries are: the search's answer is theirs.
+        scores, rows = search(queries, request.k, alive, alive_count)
+        all_found = [_Found(*one) for one in zip(rows, scores, strict=True)]
+        return [_current(state, hits) for hits in _hits(state, all_found)]
     fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
     if request.max_per_artist is not None:
         fetch *= 2

@@ -8,7 +8,6 @@ the rows that pass costs less in the first place, they are searched exactly.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Protocol
 
 import numpy as np
@@ -98,9 +97,7 @@ class Approximate:
         return scores, rows
 
     def _effort(self, fetch: int) -> int:
-        """Look as much farther than tuned for as more is asked for."""
-        scaled = math.ceil(self.tuning.effort * max(1.0, fetch / self.tuning.k))
-        return min(max(scaled, self.near.least_effort(fetch)), self.near.most_effort)
+        return min(max(self.tuning.effort_for(fetch), self.near.least_effort(fetch)), self.near.most_effort)
 
     def scan(
         self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array

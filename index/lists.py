@@ -28,7 +28,7 @@ _ROUNDS = 10
 _SEED = 1
 # What a centre, and a row of a list, cost, where one that is scanned in row order costs 1.
 _CENTRE_COST = 2.0
-_ROW_COST = 1.5
+_ROW_COST = 2.0
 _PIECE = 65_536
 # Of the rows: where more are new since the centres were learned, they are learned again.
 _PATCHED_SHARE = 0.2

@@ -36,7 +36,7 @@ within three minutes, and Lance would repeat that."""
 # A request's time includes that of its body, and an index comes as one.
 _OF_AN_INDEX = PATIENCE | {"timeout": "1h"}
 
-_KEPT_FILES = 3  # in a cache: the index that is served, the one before it, and one that is switched to
+_KEPT_FILES = 6  # in a cache: up to two of the index that is served, the one before it, and one that is switched to
 _FILLED = ".fill-"  # folders in a cache in which a file is made before it is sent
 _LEFT_BEHIND = re.compile(r"\.([0-9a-f]{64}\.copy\.[0-9a-f]{8}\.tmp|fill-.+)")
 _LEFT_AFTER_S = 86_400.0  # so long after its last change nobody works on it any more: its process was killed

@@ -32,6 +32,7 @@ QUERIES = 200
 
 MAX_QUERIES = 100_000
 _STEP = 1.3  # from one effort that is tried to the next
+_DEEPER = 4  # times as many neighbours, where it is measured how the effort grows with them
 _CLOSE = 1.05  # efforts that differ by less are not told apart
 _TIMED_EXACTLY = 20
 _TIE = 1e-5  # relative; rounding of one inner product by two ways to sum it
@@ -53,6 +54,8 @@ class Tuning:
         recall@k at this effort, of the kind of query that has the lower one.
     queries : int
         How many it was measured with.
+    growth : float
+        By what power of the neighbours' number the effort grows up to four times as many, 0 to 1; in proportion beyond.
     """
 
     recall: float
@@ -60,6 +63,13 @@ class Tuning:
     effort: int
     measured: float
     queries: int
+    growth: float = 1.0
+
+    def effort_for(self, k: int) -> int:
+        """Say what effort the search for so many neighbours needs; never less than the one that was tuned."""
+        times = max(1.0, k / self.k)
+        near = min(times, _DEEPER)
+        return math.ceil(self.effort * math.pow(near, self.growth) * times / near)
 
     def to_json(self) -> bytes:
         """Write it as a file."""
@@ -78,7 +88,7 @@ class Tuning:
             if (found.pop("format"), found.pop("version")) != (_FORMAT, _VERSION):
                 raise ValueError("another format")
             tuning = cls(**found)
-            if not (tuning.effort >= 1 and tuning.k >= 1):
+            if not (tuning.effort >= 1 and tuning.k >= 1 and 0.0 <= tuning.growth <= 1.0):
                 raise ValueError("no effort")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnusableIndexError(f"its tuning cannot be read ({type(error).__name__})") from error
@@ -146,6 +156,10 @@ class HeldBack:
         own = np.concatenate([rows, np.full(len(people), -1, dtype=np.int64)])
         return cls(np.concatenate([exact.vectors(rows), people]), own)
 
+    def every(self, nth: int) -> HeldBack:
+        """Take a part of them, of each kind."""
+        return HeldBack(self.vectors[::nth], self.own[::nth])
+
 
 def check_tuning(recall: float, k: int, queries: int) -> None:
     """Refuse what cannot be tuned for.
@@ -192,28 +206,49 @@ def tune(
         What was tried, by effort.
     """
     k = max(1, min(k, exact.count - 1))
-    if not len(held_back.own):
-        return Tuning(recall, k, near.most_effort, 1.0, 0), []
-    limits = _limits(exact, held_back, k)
+    most = _useful_effort(exact, near)
     tried: dict[int, Tried] = {}
+    if not len(held_back.own):
+        return Tuning(recall, k, most, 1.0, 0), []
 
-    def reaches(effort: int) -> bool:
+    def told(effort: int) -> Tried:
         if effort not in tried:
             tried[effort] = _try(near, held_back, limits, k, effort, recall)
             on_tried(tried[effort])
-        return tried[effort].reaches
+        return tried[effort]
 
-    least, most = near.least_effort(k), _useful_effort(exact, near)
+    limits = _limits(exact, held_back, k)
+    effort = _smallest(lambda effort: told(effort).reaches, near.least_effort(k), most)
+    by_effort = [tried[one] for one in sorted(tried)]
+    if effort == most:
+        return Tuning(recall, k, most, 1.0, len(held_back.own)), by_effort
+    tuning = Tuning(recall, k, effort, tried[effort].recall, len(held_back.own))
+    return replace(tuning, growth=_growth(exact, near, held_back.every(2), tuning, most)), by_effort
+
+
+def _smallest(reaches: Callable[[int], bool], least: int, most: int) -> int:
+    """Find the smallest effort that reaches a recall; `most`, which is not tried, where none below does."""
     low, high = least - 1, least
     while high < most and not reaches(high):
         low, high = high, min(most, max(high + 1, math.ceil(high * _STEP)))
-    if high >= most:
-        return Tuning(recall, k, most, 1.0, len(held_back.own)), [tried[effort] for effort in sorted(tried)]
-    while high - low > 1 and high > low * _CLOSE:
+    while high < most and high - low > 1 and high > low * _CLOSE:
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle, high)
-    chosen = tried[high]
-    return Tuning(recall, k, high, chosen.recall, len(held_back.own)), [tried[effort] for effort in sorted(tried)]
+    return min(high, most)
+
+
+def _growth(exact: CpuFlat, near: Approximation, held_back: HeldBack, tuning: Tuning, most: int) -> float:
+    """Measure by what power of the number of neighbours the effort for a recall grows."""
+    k = min(_DEEPER * tuning.k, exact.count - 1)
+    if k < 2 * tuning.k:
+        return 1.0
+    limits = _limits(exact, held_back, k)
+    effort = _smallest(
+        lambda effort: _try(near, held_back, limits, k, effort, tuning.recall).reaches,
+        max(tuning.effort, near.least_effort(k)),
+        most,
+    )
+    return min(1.0, math.log(effort / tuning.effort) / math.log(k / tuning.k))
 
 
 def still_holds(exact: CpuFlat, near: Approximation, held_back: HeldBack, before: Tuning) -> Tuning | None:

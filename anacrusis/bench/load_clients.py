@@ -63,4 +63,5 @@ def together(workers: Sequence[Worker], order: str, **arguments: Any) -> dict[st
         "p99_ms": float(np.quantile(took, 0.99)) if len(took) else None,
         "failed": failed,
         "hinted": sum(each["hinted"] for each in found),
+        "said": {code: words for each in found for code, words in each["said"].items()},
     }

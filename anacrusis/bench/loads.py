@@ -76,6 +76,7 @@ class Loads:
             await self._call(self._requests[number % len(self._requests)], timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             found.failed[error.code().name] += 1
+            found.said.setdefault(error.code().name, error.details() or "")
             metadata = dict(error.trailing_metadata() or ())
             found.hinted += _HINT in bytes(metadata.get("grpc-status-details-bin", b""))
         else:
@@ -87,6 +88,7 @@ class _Found:
         self.latency_ms: list[float] = []
         self.failed: Counter[str] = Counter()
         self.hinted = 0
+        self.said: dict[str, str] = {}  # by the first of each code
 
     def report(self, took_s: float) -> dict[str, Any]:
         return {
@@ -94,6 +96,7 @@ class _Found:
             "latency_ms": [round(one, 4) for one in self.latency_ms],
             "failed": dict(self.failed),
             "hinted": self.hinted,
+            "said": self.said,
         }
 
 

@@ -90,7 +90,7 @@ def bench_serve(
             on_progress(Progress("unary", 0, repeats))
             unary = _unary(folder, server.address, repeats, seconds)
             on_progress(Progress("batch", 0, repeats))
-            batch = _batch(folder, server.address, _search_threads(workers), repeats, seconds)
+            batch = _batch(folder, server.address, workers, repeats, seconds)
             on_progress(Progress("load", 0, len(OFFERED)))
             load = _load(folder, server.address, repeats, seconds, on_progress)
             on_progress(Progress("milvus-lite", 0, repeats))
@@ -165,12 +165,13 @@ def _search_threads(workers: int) -> int:
     return workers * share_cores(ServerOptions(workers=workers), usable_threads(), encodes=True)[0]
 
 
-def _batch(folder: Path, address: str, threads: int, repeats: int, seconds: float) -> dict[str, Any]:
+def _batch(folder: Path, address: str, workers: int, repeats: int, seconds: float) -> dict[str, Any]:
     """Batches over gRPC, beside the same index and as many threads without anything around them."""
+    threads = _search_threads(workers)
     ours, direct = [], []
     with (
         Worker("anacrusis.bench.faiss_direct", str(folder), str(threads)) as faiss,
-        clients(address, BATCH_SEARCH, folder / "batch", processes=1) as asking,
+        clients(address, BATCH_SEARCH, folder / "batch", processes=workers) as asking,
     ):
         for _ in range(repeats):
             ours.append(BATCH * together(asking, "closed", seconds=seconds, callers=BATCH_CALLERS)["per_s"])

@@ -231,3 +231,12 @@ def test_a_tuning_is_written_and_read():
     for damaged in (b"", b"[]", b"{}", tuning.to_json().replace(b"37", b"0"), tuning.to_json().replace(b"1\n", b"9\n")):
         with pytest.raises(UnusableIndexError):
             Tuning.from_json(damaged)
+
+
+def test_the_effort_grows_with_what_is_asked_for_as_was_measured(tunable):
+    exact, near, held_back = tunable
+    tuning, _ = tune(exact, near, held_back, recall=0.9, k=10)
+    assert 0.0 <= tuning.growth <= 1.0
+    assert tuning.effort_for(1) == tuning.effort_for(10) == tuning.effort
+    plain = Tuning(0.9, 10, 8, 0.95, 100, growth=0.5)
+    assert [plain.effort_for(k) for k in (10, 40, 80)] == [8, 16, 32]

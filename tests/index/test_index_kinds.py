@@ -246,3 +246,14 @@ def test_an_empty_space_is_flat(tmp_path):
     with Store.open(tmp_path / "home") as store:
         store.create_space(SpaceRecord("empty", DIM), [], np.zeros((0, DIM), dtype=np.float32))
         assert build_snapshot(store, "empty", kind="ivf_fp16").index_kind == FLAT_FP16
+
+
+def test_a_reader_searches_the_files_in_place(store):
+    store.publish(build_snapshot(store, "made", kind="ivf_fp16").snapshot_id)
+    queries = places(4, 30)
+    with Searcher.open(store, device="cpu", threads=1) as searcher:
+        expected = searcher.search(queries, 50)
+    with Store.open(store.home, read_only=True) as reader, Searcher.open(reader, device="cpu", threads=1) as searcher:
+        found = searcher.search(queries, 50)
+        assert recall(searcher) >= 0.99
+    assert [one.track_ids for one in found] == [one.track_ids for one in expected]

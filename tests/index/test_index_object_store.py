@@ -188,16 +188,16 @@ def test_a_cache_keeps_the_last_few(s3_home: str, s3: object, tmp_path: Path) ->
     from hashlib import sha256
 
     files = StoredFiles(s3_home, tmp_path)
-    for number in range(5):
+    for number in range(9):
         content = bytes([number])
         files.write(f"indexes/{number}", content)
         assert files.checked(f"indexes/{number}", sha256(content).hexdigest()).read_bytes() == content
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 6
     with pytest.raises(ValueError, match="no SHA-256"):
         files.checked("indexes/0", "../../elsewhere")
     with pytest.raises(FileNotFoundError):
         files.checked("indexes/none", sha256(b"").hexdigest())
-    assert files.names("indexes") == [str(number) for number in range(5)]
+    assert files.names("indexes") == [str(number) for number in range(9)]
     files.remove("indexes")
     assert files.names() == []
 

@@ -71,6 +71,7 @@ def test_refusals_are_counted_with_their_hints(tmp_path: Path) -> None:
         refused = found["failed"]["RESOURCE_EXHAUSTED"]  # type: ignore[index]
         assert refused > 0
         assert found["hinted"] == refused
+        assert found["said"] == {"RESOURCE_EXHAUSTED": "full"}
         assert abs(len(found["latency_ms"]) - refused) <= 1  # type: ignore[arg-type]
 
 
@@ -78,7 +79,13 @@ class _Told:
     """A process of clients that has found something already."""
 
     def __init__(self, latency_ms: list[float], failed: dict[str, int]) -> None:
-        self._found = {"seconds": 2.0, "latency_ms": latency_ms, "failed": failed, "hinted": sum(failed.values())}
+        self._found = {
+            "seconds": 2.0,
+            "latency_ms": latency_ms,
+            "failed": failed,
+            "hinted": sum(failed.values()),
+            "said": dict.fromkeys(failed, "why"),
+        }
 
     def tell(self, order: str, **arguments: object) -> None:
         self.order = order
@@ -92,6 +99,7 @@ def test_what_several_processes_find_is_joined() -> None:
     found = together(workers, "closed", seconds=2.0)  # type: ignore[arg-type]
     assert (found["per_s"], found["answered"], found["p50_ms"]) == (2.0, 4, 2.5)
     assert (found["failed"], found["hinted"]) == ({"UNAVAILABLE": 3, "CANCELLED": 1}, 4)
+    assert found["said"] == {"UNAVAILABLE": "why", "CANCELLED": "why"}
     assert together([_Told([], {})], "closed")["p99_ms"] is None  # type: ignore[list-item]
 
 
