@@ -254,8 +254,7 @@ SECTIONS = (
     (
         "A retrain under load",
         "retrain-under-load",
-        "python -m benchmarks.retrain_under_load \\\n"
-        "    --json benchmarks/results/retrain-under-load.json",
+        "python -m benchmarks.retrain_under_load \\\n    --json benchmarks/results/retrain-under-load.json",
         load,
     ),
     (
