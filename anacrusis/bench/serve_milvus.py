@@ -85,9 +85,9 @@ def _missing(python: str) -> str:
         return ""
     said = done.stderr.strip().splitlines()
     return (
-        f"{Path(python).name} has no milvus-lite ({said[-1] if said else done.returncode}): it brings faiss-cpu, which cannot "
-        "stand beside faiss-gpu, so make another environment with pip install milvus-lite pymilvus, and name its "
-        "interpreter with --milvus-python"
+        f"{Path(python).name} has no milvus-lite ({said[-1] if said else done.returncode}): it brings faiss-cpu, which "
+        "cannot stand beside faiss-gpu, so make another environment with pip install milvus-lite pymilvus, and name "
+        "its interpreter with --milvus-python"
     )
 
 
