@@ -6,13 +6,13 @@ their plots; ``--check`` only says whether the page is up to date. What was not 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_or_check
 from benchmarks.spaces_page import promises, table
 
 ROOT = Path(__file__).parents[1]
@@ -229,17 +229,7 @@ def page() -> str:
 
 def main() -> int:
     """Write the page, or with ``--check`` compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
-    check = parser.parse_args().check
-    text = page()
-    if not check:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-        print(f"{PAGE.relative_to(ROOT)} differs from benchmarks/results; run python -m benchmarks.serving_page")
-        return 1
-    return 0
+    return write_or_check(page(), PAGE, "benchmarks.serving_page", (__doc__ or "").splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ Run it with ``python -m benchmarks.spaces_page`` after the commands that the pag
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.pages import write_or_check
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -295,17 +296,7 @@ def page() -> str:
 
 def main() -> int:
     """Write the page, or with ``--check`` compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
-    check = parser.parse_args().check
-    text = page()
-    if not check:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-        print(f"{PAGE.relative_to(ROOT)} differs from benchmarks/results; run python -m benchmarks.spaces_page")
-        return 1
-    return 0
+    return write_or_check(page(), PAGE, "benchmarks.spaces_page", (__doc__ or "").splitlines()[0])
 
 
 if __name__ == "__main__":
