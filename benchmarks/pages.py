@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-
 
 def write_or_check(text: str, page: Path, module: str, description: str) -> int:
     """Write a page, or with ``--check`` on the command line compare it.
@@ -32,6 +30,6 @@ def write_or_check(text: str, page: Path, module: str, description: str) -> int:
         page.write_text(text, encoding="utf-8")
         return 0
     if not page.is_file() or page.read_text(encoding="utf-8") != text:
-        print(f"{page.relative_to(ROOT)} differs from benchmarks/results; run python -m {module}")
+        print(f"{page.name} differs from benchmarks/results; run python -m {module}")
         return 1
     return 0
