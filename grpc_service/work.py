@@ -58,7 +58,9 @@ class Work:
             max_wait_s=options.max_wait_s,
         )
         self.ingests = IngestGatherer(
-            engine.ingest, threads=options.ingest_threads, queue_size=options.ingest_queue_size
+            lambda releases: engine.ingest(releases),
+            threads=options.ingest_threads,
+            queue_size=options.ingest_queue_size,
         )
         self.lookups = BoundedPool(
             "lookup", threads=LOOKUP_THREADS, queue_size=options.max_concurrent_rpcs, retry_after_s=0.1
