@@ -14,13 +14,13 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from anacrusis.bench.vectors import TRACKS_AN_ARTIST
 from artist_transfer.model import LEANED_ON
 from index import FeedbackAction, FeedbackEvent, Popularity, ServedVector, Tier, TrackRecord
 from jobs.factors import Factors
 
 SPACE_ID = "made"
 ID_CHARACTERS = 22
-TRACKS_AN_ARTIST = 10
 LABELS = 1000
 FIRST_DAY = date(1990, 1, 1)
 DAYS = 13_000

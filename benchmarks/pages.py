@@ -24,7 +24,7 @@ def write_or_check(text: str, page: Path, module: str, description: str) -> int:
     int
         The exit status: 1 where the page differs.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page differs")
     if not parser.parse_args().check:
         page.write_text(text, encoding="utf-8")

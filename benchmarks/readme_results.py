@@ -6,7 +6,6 @@ written their JSON; ``--check`` only says whether the README is up to date.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from anacrusis.commands_demo import METHOD_NAMES, show
+from benchmarks.pages import write_or_check
 from benchmarks.spaces_page import ratio_with_upkeep
 
 ROOT = Path(__file__).parents[1]
@@ -167,18 +167,9 @@ def filled(readme: str) -> str:
 
 def main() -> int:
     """Fill the README, or with ``--check`` compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the README differs")
-    check = parser.parse_args().check
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = filled(before)
-    if check:
-        if before != after:
-            print("README.md differs from benchmarks/results; run python -m benchmarks.readme_results", file=sys.stderr)
-        return int(before != after)
-    path.write_text(after, encoding="utf-8")
-    return 0
+    readme = ROOT / "README.md"
+    text = filled(readme.read_text(encoding="utf-8"))
+    return write_or_check(text, readme, "benchmarks.readme_results", (__doc__ or "").splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from index import ServedRows, Store
-from index.tables import ROW_VERSION
+from index.table_reads import ROW_VERSION
 from index.types import Float32Array, SnapshotRecord
 
 # Query and row are each rounded to float16 (2**-11 of an element) and summed in float32; as much again for safety.

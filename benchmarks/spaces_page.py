@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.pages import write_or_check
@@ -97,12 +96,6 @@ def figure(found: Mapping[str, float]) -> str:
     return f"{found['mean']:.3f} ± {found['standard_error']:.3f}"
 
 
-def ratio_with_upkeep(size: Mapping[str, Any]) -> float:
-    """Give the median ratio of the pairs where the upkeep behind each refresh is counted."""
-    pairs = zip(size["changed"], size["everything"], strict=True)
-    return median((one["seconds"] + one["upkeep_s"]) / (all_["seconds"] + all_["upkeep_s"]) for one, all_ in pairs)
-
-
 def refresh(result: Mapping[str, Any]) -> str:
     """Tell what a refresh of what changed costs beside one of everything."""
     rows = []
@@ -116,7 +109,6 @@ def refresh(result: Mapping[str, Any]) -> str:
                 f"{changed['projected']:,}",
                 f"{changed['seconds']:.2f}",
                 f"{size['ratio']:.1%}",
-                f"{ratio_with_upkeep(size):.1%}",
                 f"{size['peak_memory_bytes'] / 2**30:.1f}",
             ]
         )
@@ -133,9 +125,8 @@ def refresh(result: Mapping[str, Any]) -> str:
         f"warm, a ranking transfer of {networks}. In one run "
         "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
         f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}, for the share of "
-        "the ratio of each pair; memory is the process's peak. Each refresh ends with the upkeep of the home, which "
-        "costs the same behind both, whatever was projected: the promise of 5 % leaves it out, the next column "
-        "counts it.\n\n"
+        "the ratio of each pair; memory is the process's peak. The seconds hold the upkeep of the home that "
+        "ends each refresh, the stages do not.\n\n"
         + table(
             [
                 "tracks",
@@ -144,7 +135,6 @@ def refresh(result: Mapping[str, Any]) -> str:
                 "touched, projected",
                 "seconds",
                 "share of the cost",
-                "with the upkeep",
                 "peak memory, GiB",
             ],
             rows,

@@ -47,8 +47,6 @@ from grpc_service.client_releases import Ingested, ReleaseCalls
 from grpc_service.client_types import Embedding, Filters, Popularity, Tier, embedding_from, id_list
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import embedding_service_pb2 as embedding_pb
-from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from grpc_service.pb.anacrusis.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 
 __all__ = [
     "Client",
@@ -115,12 +113,7 @@ class Client(NeighborQueries, ReleaseCalls, AdminCalls):
                 ("grpc.lb_policy_name", "round_robin"),
             ],
         )
-        policy = RetryPolicy(timeout_s, retries)
-        NeighborQueries.__init__(self, self._channel, policy)
-        ReleaseCalls.__init__(self, self._channel, policy)
-        AdminCalls.__init__(self, self._channel, policy)
-        self._embeddings = EmbeddingServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._feedback = FeedbackServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        super().__init__(self._channel, RetryPolicy(timeout_s, retries))
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import grpc
 
-from grpc_service.client_calls import RetryPolicy
+from grpc_service.client_calls import ServiceCalls
 from grpc_service.client_errors import error_of_call
 from grpc_service.client_types import Tier, id_list
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2 as admin_pb
-from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import AdminServiceStub
 
 REFRESH_TIMEOUT_S = 24 * 3600.0
 
@@ -108,20 +107,8 @@ class ServiceStatus:
     upkeep: Upkeep | None
 
 
-class AdminCalls:
-    """What the people and jobs that run the service ask; `grpc_service.client.Client` is made of this.
-
-    Parameters
-    ----------
-    channel : grpc.Channel
-        The connection.
-    policy : RetryPolicy
-        Deadline and retries.
-    """
-
-    def __init__(self, channel: grpc.Channel, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._admin = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+class AdminCalls(ServiceCalls):
+    """What the people and jobs that run the service ask; `grpc_service.client.Client` is made of this."""
 
     def refresh(
         self, artist_ids: Sequence[str] = (), *, everything: bool = False, timeout_s: float = REFRESH_TIMEOUT_S

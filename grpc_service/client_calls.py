@@ -12,6 +12,11 @@ from typing import Any, TypeVar
 import grpc
 
 from grpc_service.client_errors import ClientError, error_of_call
+from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import AdminServiceStub
+from grpc_service.pb.anacrusis.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from grpc_service.pb.anacrusis.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub
+from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import ReleaseServiceStub
 
 T = TypeVar("T")
 
@@ -83,6 +88,26 @@ class RetryPolicy:
     def unary(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
         """Make a call of one request and one reply; see `run`."""
         return self.run(lambda left, metadata: method(request, timeout=left, metadata=metadata), timeout_s=timeout_s)
+
+
+class ServiceCalls:
+    """One connection, and the services that are asked over it; the parts of the client are made of this.
+
+    Parameters
+    ----------
+    channel : grpc.Channel
+        The connection.
+    policy : RetryPolicy
+        Deadline and retries.
+    """
+
+    def __init__(self, channel: grpc.Channel, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._admin = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._embeddings = EmbeddingServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._feedback = FeedbackServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._neighbors = NeighborServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._releases = ReleaseServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 def _may_help(failure: ClientError) -> bool:

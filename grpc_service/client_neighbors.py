@@ -9,13 +9,12 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from grpc_service.client_calls import RetryPolicy
+from grpc_service.client_calls import ServiceCalls
 from grpc_service.client_errors import ClientError, error_of_call, error_of_status
 from grpc_service.client_hits import Neighbors, neighbors_from_full, neighbors_from_packed
 from grpc_service.client_types import Filters, id_list
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
-from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub
 
 
 class SearchOptions(TypedDict, total=False):
@@ -52,20 +51,8 @@ class SearchOptions(TypedDict, total=False):
     timeout_s: float
 
 
-class NeighborQueries:
-    """The questions; `grpc_service.client.Client` is made of this.
-
-    Parameters
-    ----------
-    channel : grpc.Channel
-        The connection.
-    policy : RetryPolicy
-        Deadline and retries.
-    """
-
-    def __init__(self, channel: grpc.Channel, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._neighbor_stub = NeighborServiceStub(channel)  # type: ignore[no-untyped-call]
+class NeighborQueries(ServiceCalls):
+    """The questions; `grpc_service.client.Client` is made of this."""
 
     def neighbors_of_track(self, track_id: str, k: int = 10, **options: Unpack[SearchOptions]) -> Neighbors:
         """Find the neighbours of a track.
@@ -162,21 +149,21 @@ class NeighborQueries:
                 yield neighbor_pb.StreamNeighborsRequest(request_id=request_id, search=search)
 
         try:
-            for reply in self._neighbor_stub.StreamNeighbors(messages(), timeout=timeout_s):
+            for reply in self._neighbors.StreamNeighbors(messages(), timeout=timeout_s):
                 yield reply.request_id, outcome_from(reply.space_id, reply.snapshot_id, reply.result)
         except grpc.RpcError as error:
             raise error_of_call(error) from None
 
     def _search(self, subject: dict[str, Any], k: int, options: SearchOptions) -> Neighbors:
         request = neighbor_pb.SearchNeighborsRequest(**subject, **_search_fields(k, options))
-        reply = self._policy.unary(self._neighbor_stub.SearchNeighbors, request, options.get("timeout_s"))
+        reply = self._policy.unary(self._neighbors.SearchNeighbors, request, options.get("timeout_s"))
         if request.view == neighbor_pb.HIT_VIEW_FULL:
             return neighbors_from_full(reply.space_id, reply.snapshot_id, reply.hits)
         return neighbors_from_packed(reply.space_id, reply.snapshot_id, reply.packed)
 
     def _search_batch(self, subjects: dict[str, Any], k: int, options: SearchOptions) -> list[Neighbors | ClientError]:
         request = neighbor_pb.BatchSearchNeighborsRequest(**subjects, **_search_fields(k, options))
-        reply = self._policy.unary(self._neighbor_stub.BatchSearchNeighbors, request, options.get("timeout_s"))
+        reply = self._policy.unary(self._neighbors.BatchSearchNeighbors, request, options.get("timeout_s"))
         return [outcome_from(reply.space_id, reply.snapshot_id, result) for result in reply.results]
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from grpc_service.client_calls import RetryPolicy
+from grpc_service.client_calls import ServiceCalls
 from grpc_service.client_types import Popularity, Tier, id_list, popularity_from
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as release_pb
-from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import ReleaseServiceStub
 
 INLINE_BYTES = 4 << 20  # larger audio is streamed: below every server's message limit in use, and resent cheaply
 CHUNK_BYTES = 256 << 10
@@ -67,20 +65,8 @@ class Ingested:
     popularity: Popularity | None = None
 
 
-class ReleaseCalls:
-    """What a delivery pipeline asks; `grpc_service.client.Client` is made of this.
-
-    Parameters
-    ----------
-    channel : grpc.Channel
-        The connection.
-    policy : RetryPolicy
-        Deadline and retries.
-    """
-
-    def __init__(self, channel: grpc.Channel, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._releases = ReleaseServiceStub(channel)  # type: ignore[no-untyped-call]
+class ReleaseCalls(ServiceCalls):
+    """What a delivery pipeline asks; `grpc_service.client.Client` is made of this."""
 
     def ingest(
         self,

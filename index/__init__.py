@@ -1,7 +1,8 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
-from index.backends import gpu_count
+from index.asked import Filters, Hits, SearcherStatus, SearchResult
 from index.backfill import ContentBackfill
+from index.devices import gpu_count
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
@@ -55,14 +56,10 @@ from index.types import (
     MAX_K,
     NO_DATE,
     CommitReceipt,
-    Filters,
-    Hits,
     Metric,
     Popularity,
     PublishKind,
     PublishRecord,
-    SearcherStatus,
-    SearchResult,
     ServedVector,
     SnapshotRecord,
     SpaceRecord,

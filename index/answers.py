@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from index.asked import Filters, Hits
 from index.damping import DampedSearch
 from index.filters import count_bits, passes
 from index.rows import NO_ARTIST
 from index.state import SearchState
-from index.types import Bitmap, Filters, Float32Array, Hits, Int64Array
+from index.types import Bitmap, Float32Array, Int64Array
 
 # A capped query whose best k hold too many tracks of one artist is searched again for this many times as much.
 _WIDEN = 4

@@ -12,8 +12,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from index.backends import Backend, CpuFlat, GpuFlat, by_score_and_row, fetched, masked
+from index.backends import Backend, CpuFlat, by_score_and_row, fetched, masked
 from index.bases import BaseIndex
+from index.gpu_flat import GpuFlat
 from index.gpu_lists import GpuLists
 from index.tuning import Tuning
 from index.types import Bitmap, Float32Array, Int64Array

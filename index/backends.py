@@ -1,19 +1,15 @@
-"""The search over a built index, on CPU or GPU, behind one protocol. Every backend passes one contract suite."""
+"""The search over a built index behind one protocol, and on the CPU. Every backend passes one contract suite."""
 
 from __future__ import annotations
 
 import math
-import threading
-import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
 
 from index.codes import codes_of, empty_index
-from index.errors import DeviceUnavailableError, InvalidQueryError
 from index.filters import unpacked
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
@@ -321,148 +317,3 @@ class CpuFlat:
 
     def close(self) -> None:
         """See `Backend.close`."""
-
-
-class GpuFlat:
-    """A float16 flat index of FAISS on a GPU, with the CPU's beside it for what the GPU cannot do.
-
-    FAISS's classic GPU indexes ignore selectors and stop at k = 2,048. So masked rows are over-fetched and dropped
-    where few enough are masked, and everything else is searched on the CPU's copy.
-
-    Parameters
-    ----------
-    index, scale, threads
-        As for `CpuFlat`.
-    number : int
-        Which GPU.
-    """
-
-    device = "gpu"
-
-    def __init__(self, index: Any, scale: float = 1.0, *, threads: int | None = None, number: int = 0) -> None:
-        self._cpu = CpuFlat(index, scale, threads=threads)
-        self.count, self.dim = self._cpu.count, self._cpu.dim
-        self._unscale = np.float32(1.0 / scale)
-        self._owner, self._resources = gpu_resources(number)
-        self._index: Any = self._owner.submit(self._upload, index, number).result()
-        # An old snapshot's index goes when the last search on it has returned, in whatever thread that is; the GPU's
-        # memory is given back by its owner all the same.
-        self._release = weakref.finalize(self, reset_on, self._owner, self._index)
-        self._release.atexit = False
-
-    @property
-    def exact(self) -> GpuFlat:
-        """See `Backend.exact`."""
-        return self
-
-    def _upload(self, index: Any, number: int) -> Any:
-        config = faiss.GpuIndexFlatConfig()
-        config.device = number
-        config.useFloat16 = True
-        gpu = faiss.GpuIndexFlat(self._resources, self.dim, faiss.METRIC_INNER_PRODUCT, config)
-        for start in range(0, self.count, _PIECE * 16):
-            rows = np.arange(start, min(start + _PIECE * 16, self.count))
-            gpu.add(self._cpu._codes[rows].astype(np.float32))
-        return gpu
-
-    def search(
-        self, queries: Float32Array, k: int, alive: Bitmap | None = None, alive_count: int | None = None
-    ) -> tuple[Float32Array, Int64Array]:
-        """See `Backend.search`."""
-        if alive is None or alive_count is None or alive_count == self.count:
-            alive, alive_count = None, self.count
-        k = min(k, alive_count)
-        fetch = fetched(k, max(alive_count, 1), max(self.count, 1))
-        if k == 0 or not len(queries) or fetch > MAX_K:
-            return self._cpu.search(queries, k, alive, alive_count)
-
-        def scan(some: Float32Array, count: int) -> tuple[Float32Array, Int64Array]:
-            return self._cpu.search(some, count, alive, alive_count)
-
-        if alive is None:
-            return untied(self._on_device, scan, queries, k, self.count, most=MAX_K)
-        # The mask drops rows from an answer that is longer than needed; what remains is right as far as it reaches.
-        scores, rows = untied(self._on_device, _none, queries, fetch, self.count, most=MAX_K)
-        scores, rows, short = masked(scores, rows, k, alive)
-        if len(short):
-            scores[short], rows[short] = scan(queries[short], k)
-        return scores, rows
-
-    def scan(
-        self, queries: Float32Array, k: int, rows: Int64Array, weights: Float32Array
-    ) -> tuple[Float32Array, Int64Array]:
-        """See `Backend.scan`."""
-        return self._cpu.scan(queries, k, rows, weights)
-
-    def _on_device(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        scores, rows = self._owner.submit(self._search, queries, k).result()
-        return scores, rows
-
-    def _search(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        small, shrink = shrunk(queries)
-        scores, rows = self._index.search(small, k)
-        return scores / shrink * self._unscale, rows
-
-    def vectors(self, rows: Int64Array) -> Float32Array:
-        """See `Backend.vectors`."""
-        return self._cpu.vectors(rows)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._release()
-
-
-def shrunk(queries: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Bring queries to at most 1 by powers of two, and give those: a GPU rounds them to float16, and none overflows."""
-    largest = np.maximum(np.abs(queries).max(axis=1, keepdims=True), np.float32(1e-30))
-    shrink = np.exp2(-np.ceil(np.log2(largest))).astype(np.float32)
-    return queries * shrink, shrink
-
-
-def reset_on(owner: ThreadPoolExecutor, index: Any) -> None:
-    """Give the memory of a GPU's index back, by the thread that owns the GPU."""
-    owner.submit(index.reset).result()
-
-
-def _none(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-    """Find nothing, for the caller to fall back."""
-    return np.zeros((len(queries), k), dtype=np.float32), np.full((len(queries), k), -1, dtype=np.int64)
-
-
-_gpus: dict[int, tuple[ThreadPoolExecutor, Any]] = {}
-_gpus_lock = threading.Lock()
-
-
-def gpu_resources(number: int) -> tuple[ThreadPoolExecutor, Any]:
-    """Give the one thread that makes a GPU's calls, and FAISS's resources on it."""
-    # One a GPU and process, also while two snapshots overlap: the resources are not thread-safe, so that one thread
-    # makes every call that uses them; and they take 0.1 s to make and 1.5 GiB of scratch memory each.
-    with _gpus_lock:
-        if number not in _gpus:
-            owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"index-gpu-{number}")
-            _gpus[number] = owner, owner.submit(faiss.StandardGpuResources).result()
-        return _gpus[number]
-
-
-def gpu_count() -> int:
-    """Count the GPUs that FAISS sees."""
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
-
-
-def choose_device(device: str) -> Literal["cpu", "gpu"]:
-    """Turn "auto" into what is there.
-
-    Raises
-    ------
-    DeviceUnavailableError
-        A GPU was asked for and none is there.
-    InvalidQueryError
-        It is no device.
-    """
-    if device not in ("auto", "cpu", "gpu"):
-        raise InvalidQueryError(f"device {device!r} is unknown: use auto, cpu or gpu", field="device")
-    if device == "gpu" and gpu_count() == 0:
-        raise DeviceUnavailableError(
-            "device gpu was asked for but FAISS sees none: check the driver, or use device auto or cpu", field="device"
-        )
-    return "gpu" if device == "gpu" or (device == "auto" and gpu_count() > 0) else "cpu"

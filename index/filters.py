@@ -8,9 +8,10 @@ from datetime import date
 
 import numpy as np
 
+from index.asked import Filters
 from index.errors import InvalidQueryError
 from index.rows import Columns, Vocabulary, day_number
-from index.types import NO_DATE, Bitmap, BoolArray, Filters, Int32Array, Int64Array, Tier
+from index.types import NO_DATE, Bitmap, BoolArray, Int32Array, Int64Array, Tier
 
 # Compiled filters kept for one index: at a million rows each is 125 kB.
 _KEPT = 32

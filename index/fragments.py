@@ -29,7 +29,8 @@ from lance.fragment import FragmentMetadata, write_fragments
 
 from index.object_store import PATIENCE
 from index.schemas import content_table
-from index.tables import ROW_ID, ROW_VERSION, Table, writing
+from index.table_reads import ROW_ID, ROW_VERSION
+from index.tables import Table, writing
 from index.types import Float32Array
 from index.validation import check_id, check_vectors
 

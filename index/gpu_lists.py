@@ -7,7 +7,7 @@ from typing import Any
 
 import faiss
 
-from index.backends import gpu_resources, reset_on, shrunk
+from index.devices import gpu_resources, reset_on, shrunk
 from index.lists import Lists, looking_at
 from index.types import MAX_K, Float32Array, Int64Array
 

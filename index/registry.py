@@ -25,9 +25,10 @@ from index.errors import (
 )
 from index.history import rollback_stack
 from index.layout import Home
+from index.remembered import Remembered
 from index.retired import Kind, Marks, Retired
 from index.schemas import PUBLISHES, SNAPSHOTS, SPACES
-from index.tables import Remembered, Table
+from index.tables import Table
 from index.types import Metric, PublishKind, PublishRecord, SnapshotRecord, SpaceRecord, utc_now
 from index.validation import check_name, is_text
 

@@ -10,8 +10,9 @@ from typing import Literal
 import pyarrow as pa
 
 from index.layout import Home
+from index.remembered import Remembered
 from index.schemas import RETIRED
-from index.tables import Remembered, Table
+from index.tables import Table
 
 Kind = Literal["snapshot", "space"]
 Marks = dict[tuple[str, str], datetime]

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.approximate import make_backend
-from index.backends import choose_device
+from index.asked import Filters, SearcherStatus, SearchResult
 from index.bases import BaseIndex
 from index.damping import Lengths
+from index.devices import choose_device
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
 from index.near import newer_tuning
@@ -25,15 +26,12 @@ from index.schemas import track_records
 from index.snapshots import load_base
 from index.state import Base, SearchState
 from index.store import Store
-from index.tables import ROW_VERSION
+from index.table_reads import ROW_VERSION
 from index.types import (
     BoolArray,
     Committed,
-    Filters,
     Float32Array,
     Metric,
-    SearcherStatus,
-    SearchResult,
     ServedVector,
     SnapshotRecord,
     SpaceRecord,

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.backends import choose_device
 from index.bases import BaseIndex, UnusableIndexError
 from index.codes import codes_of, encode, patch
+from index.devices import choose_device
 from index.errors import DamagedHomeError, HomeUnreachableError
 from index.feedback import FOLDED
 from index.index_files import read_index, write_index
@@ -29,7 +29,8 @@ from index.near import Before, with_near
 from index.rows import places_of
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
-from index.tables import ROW_VERSION, Table
+from index.table_reads import ROW_VERSION
+from index.tables import Table
 from index.types import Float32Array, Int8Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from index.lease import DEFAULT_TTL_S, Lease, Leases
 from index.registry import Registry
 from index.schemas import ServedRows
 from index.spaces import SpaceTables
-from index.tables import ROW_VERSION
+from index.table_reads import ROW_VERSION
 from index.types import Float32Array, PublishRecord, ServedVector, SnapshotRecord, SpaceRecord
 
 

@@ -29,7 +29,8 @@ from index.schemas import (
     served_table,
     users_table,
 )
-from index.tables import ROW_VERSION, Table
+from index.table_reads import ROW_VERSION
+from index.tables import Table
 from index.types import Float32Array, ServedVector, SnapshotRecord, SpaceRecord, Tier, utc_now
 from index.validation import (
     check_id,

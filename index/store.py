@@ -17,9 +17,11 @@ from index.errors import StoreClosedError
 from index.feedback import FeedbackEvent, FeedbackTables, Standing, check_event, check_standing
 from index.layout import Home
 from index.registry import Registry
+from index.remembered import Remembered
 from index.schemas import TRACKS, WITHDRAWN, served_table, track_records, tracks_table
 from index.space_store import SpaceStore
-from index.tables import ROW_VERSION, Remembered, Table
+from index.table_reads import ROW_VERSION
+from index.tables import Table
 from index.types import (
     CommitReceipt,
     Committed,

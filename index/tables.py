@@ -16,40 +16,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import lance
 import pyarrow as pa
-import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
 from index.object_store import PATIENCE, unreachable
+from index.table_reads import ROW_ID, no_rows, rows_of_keys, rows_where
 from index.types import Int64Array
-from index.validation import is_id
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-ROW_VERSION = "_row_last_updated_at_version"
-"""Lance's hidden column: the version of the table that wrote the row."""
-
-ROW_ID = "_rowid"
-"""Lance's hidden column: a number that stays the row's own, whatever is compacted."""
 
 # Other processes may write the same home: how often, and how long in all, a merge is tried again.
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(seconds=60)
-# Up to here a look-up is a filter over the keys; beyond it, one pass over the key column with a hash table.
-_FILTER_KEYS = 256
-# Of what the keys' pass has found, the other columns are read by row ids (6 us a row) or, from this share of the table
-# on, by a pass (0.6 us a row of 550 bytes). Not by places: of a fragment with deleted rows each one is searched for.
-_PASS_SHARE = 0.1
 # Every merge leaves a fragment behind, and every later merge and look-up opens each of them: after 400 one-row merges
 # they took 50 and 130 ms, compacted every 50 merges 13 and 2 ms, the compaction itself about 30 ms. Fragments of the
 # target size are left alone, so that its cost does not grow with the table.
@@ -61,6 +47,8 @@ _DELETED_SHARE = 0.5
 # part (10 ms), and every so many parts are made one again (140 ms at 300,000 rows).
 _INDEX_ROWS = 16_384
 _INDEX_PARTS = 16
+# Rows that an index may be behind: a look-up scans them, in less than a millisecond.
+_INDEX_BEHIND = 4096
 
 
 @dataclass(frozen=True)
@@ -105,11 +93,6 @@ def writing(name: str, address: str) -> Iterator[None]:
             f"table {name} of the home cannot be written: check the disk's free space and "
             "the folder's rights, and that no other process writes without pause"
         ) from error
-
-
-def quoted(text: str) -> str:
-    """Quote a string literal for a Lance filter (SQL: a quote inside is doubled, nothing else is special)."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 class Table:
@@ -275,7 +258,7 @@ class Table:
             try:
                 dataset = _opened(self.address)
                 indices = dataset.describe_indices()
-                if indices:
+                if indices and dataset.count_rows() - min(index.num_rows_indexed for index in indices) > _INDEX_BEHIND:
                     parts = max(len(index.segments) for index in indices)
                     dataset.optimize.optimize_indices(num_indices_to_merge=parts if parts >= _INDEX_PARTS else 0)
                 missing = set(self._indexed) - {name for index in indices for name in index.field_names}
@@ -315,30 +298,10 @@ class Table:
         """
         dataset = handle if handle is not None else self.at(version)
         names = list(columns) if columns is not None else list(dataset.schema.names)
-        conditions = [where] if where is not None else []
-        if since is not None:
-            if since >= dataset.version:
-                return _empty(dataset, names)
-            conditions.append(f"{ROW_VERSION} > {int(since)}")
         with self._reading():
             if keys is not None:
-                keys = [key for key in keys if is_id(key)]
-                if not keys:
-                    return _empty(dataset, names)
-                if len(keys) > _FILTER_KEYS:
-                    return self._pick(dataset, names, keys, since)
-                conditions.append(f"{self.key} IN ({', '.join(map(quoted, keys))})")
-            return dataset.to_table(columns=names, filter=" AND ".join(conditions) or None)
-
-    def _pick(self, dataset: Any, names: list[str], keys: Sequence[str], since: int | None) -> pa.Table:
-        found = dataset.to_table(columns=[self.key, ROW_ID, ROW_VERSION])
-        mask = pc.is_in(found[self.key], value_set=pa.array(keys, pa.string()))
-        if since is not None:
-            mask = pc.and_(mask, pc.greater(found[ROW_VERSION], since))
-        row_ids = found[ROW_ID].filter(mask).to_pylist()
-        if len(row_ids) > _PASS_SHARE * len(mask):
-            return _passed(dataset, names, mask)
-        return dataset.to_table(columns=names, filter=f"{ROW_ID} IN ({', '.join(map(str, row_ids)) or 'NULL'})")
+                return rows_of_keys(dataset, names, self.key, keys, since)
+            return rows_where(dataset, names, where, since)
 
     def take(self, rows: Int64Array, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
         """Read some rows by their places in the table's order at a version.
@@ -350,7 +313,7 @@ class Table:
         """
         dataset = self.at(version)
         with self._reading():
-            return dataset.take(rows, columns=list(columns)) if len(rows) else _empty(dataset, list(columns))
+            return dataset.take(rows, columns=list(columns)) if len(rows) else no_rows(dataset, columns)
 
     def batches(self, columns: Sequence[str], *, version: int | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the columns of all rows at a version, in the table's order."""
@@ -412,63 +375,5 @@ class Table:
             )
 
 
-class Remembered:
-    """What was computed from a table, until the table has another version.
-
-    Parameters
-    ----------
-    table : Table
-    """
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        # Value and version in one, so that no thread pairs the one with another's.
-        self._known: tuple[Any, int] | None = None
-
-    def at(self, compute: Callable[[pa.Table], T]) -> tuple[T, int]:
-        """Give ``compute(all rows)``, computed at most once a version, and the version."""
-        handle = self._table.latest()
-        known = self._known
-        if known is None or known[1] != handle.version:
-            known = self._known = compute(self._table.read(handle=handle)), int(handle.version)
-        return known
-
-    def get(self, compute: Callable[[pa.Table], T]) -> T:
-        """Give ``compute(all rows)``, computed at most once a version."""
-        return self.at(compute)[0]
-
-    def known(self, compute: Callable[[pa.Table], T]) -> T:
-        """Give what was computed last, whatever the table holds by now; asks the disk only the first time."""
-        known = self._known
-        if known is None:
-            return self.get(compute)
-        value: T = known[0]
-        return value
-
-    def find(self, key: str, compute: Callable[[pa.Table], Mapping[str, T]]) -> T | None:
-        """Look a key up in what `get` gives, for tables whose rows never change: only an unknown key asks the disk."""
-        known = self._known
-        if known is not None and key in known[0]:
-            found: T = known[0][key]
-            return found
-        return self.get(compute).get(key)
-
-
 def _opened(address: str, version: int | None = None) -> Any:
     return lance.dataset(address, version=version, storage_options=PATIENCE)
-
-
-def _passed(dataset: Any, names: list[str], mask: pa.ChunkedArray) -> pa.Table:
-    """Read the rows of a mask by a pass over the columns; no more than a batch beside them is in memory."""
-    kept, start = [], 0
-    for batch in dataset.scanner(columns=names, scan_in_order=True).to_batches():
-        kept.append(batch.filter(mask.slice(start, batch.num_rows).combine_chunks()))
-        start += batch.num_rows
-    return pa.Table.from_batches(kept)
-
-
-def _empty(dataset: Any, names: Sequence[str]) -> pa.Table:
-    fields = [
-        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
-    ]
-    return pa.schema(fields).empty_table()

@@ -1,14 +1,14 @@
-"""The records that cross this room's door: plain, frozen, made of arrays and ids."""
+"""The records that cross this room's door: plain, frozen, made of arrays and ids; a search's are in `index.asked`."""
 
 from __future__ import annotations
 
 import enum
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -291,111 +291,3 @@ class Committed:
     fresh_versions: dict[str, int] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
     feedback_version: int = 0
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which tracks may be in an answer. All conditions must hold; one left out holds for every track.
-
-    Parameters
-    ----------
-    released_from, released_to : date, optional
-        Both inclusive. A track without a known release date passes neither.
-    artists_in : frozenset of str
-        At least one credited artist, in whatever role, is among these.
-    artists_out : frozenset of str
-        No credited artist, in whatever role, is among these.
-    tiers : frozenset of Tier
-        Empty: all.
-    market : str, optional
-        The track may be played there; tracks that list no market pass.
-    """
-
-    released_from: date | None = None
-    released_to: date | None = None
-    artists_in: frozenset[str] = frozenset()
-    artists_out: frozenset[str] = frozenset()
-    tiers: frozenset[Tier] = frozenset()
-    market: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every track passes."""
-        return self == Filters()
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """The answer to one query, best first; ties stand in ascending order of track id.
-
-    Parameters
-    ----------
-    track_ids : list of str, length n
-    scores : ndarray of float32, shape (n,)
-        Inner products (cosines in a cosine space), descending.
-    tiers : ndarray of int8, shape (n,)
-        Values of `Tier`.
-    confidence : ndarray of float32, shape (n,)
-        In [0, 1].
-    popularity : ndarray of float32, shape (n, 3)
-        The listens, low and high of each hit's `Popularity`; NaN where it is not known.
-    """
-
-    track_ids: list[str]
-    scores: Float32Array
-    tiers: Int8Array
-    confidence: Float32Array
-    popularity: Float32Array
-
-    def __len__(self) -> int:
-        return len(self.track_ids)
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult(Sequence[Hits]):
-    """One `Hits` a query, and the state that all of them were found in."""
-
-    hits: list[Hits]
-    space_id: str
-    snapshot_id: str
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    @overload
-    def __getitem__(self, item: int) -> Hits: ...
-
-    @overload
-    def __getitem__(self, item: slice) -> list[Hits]: ...
-
-    def __getitem__(self, item: int | slice) -> Hits | list[Hits]:
-        return self.hits[item]
-
-    def __iter__(self) -> Iterator[Hits]:
-        return iter(self.hits)
-
-
-@dataclass(frozen=True)
-class SearcherStatus:
-    """What a searcher serves at the moment.
-
-    Parameters
-    ----------
-    tracks : int
-        Tracks that can be in an answer.
-    tiers : mapping of Tier to int
-        The same by tier.
-    fresh_rows : int
-        How many of them stand in the fresh rows beside the built index.
-    withdrawn : int
-        Ids taken down, whether or not they were ever served.
-    """
-
-    space_id: str
-    snapshot_id: str
-    index_kind: str
-    device: str
-    tracks: int
-    tiers: Mapping[Tier, int]
-    fresh_rows: int
-    withdrawn: int

@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from index.answers import Request, answer
+from index.asked import Filters, SearchResult
 from index.errors import InvalidQueryError
 from index.filters import check_filters
 from index.state import SearchState
-from index.types import MAX_K, BoolArray, Filters, Float32Array, SearchResult, SnapshotRecord
+from index.types import MAX_K, BoolArray, Float32Array, SnapshotRecord
 from index.validation import check_damping, check_vectors
 
 

@@ -17,8 +17,9 @@ from jobs.errors import (
 from jobs.feedback import FeedbackOutcome, FeedbackReport, FeedbackState, WarmedTrack
 from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import Progress
+from jobs.projecting import RefreshStoppedError
 from jobs.query import Answer, Query
-from jobs.refresh import RefreshReport, RefreshStoppedError
+from jobs.refresh import RefreshReport
 from jobs.refresh_plan import RefreshPlan
 from jobs.release import Release, parse_release_date
 from jobs.threads import Threads

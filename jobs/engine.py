@@ -29,8 +29,9 @@ from jobs.ingest import Ingester
 from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome
 from jobs.progress import OnProgress, silent
+from jobs.projecting import ProjectTracks
 from jobs.projector import Projector, Projectors
-from jobs.refresh import ProjectTracks, RefreshReport, read_log, refresh_space
+from jobs.refresh import RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
 from jobs.threads import Threads

@@ -37,7 +37,7 @@ class MaintenanceReport:
     versions_removed, bytes_removed : int
         Of all tables; not counted by a dry run.
     tables : list of TableFigures
-        As they are at the end.
+        As they are at the end; behind a refresh those that it was time to tidy.
     alerts : list of str
         Sentences about what somebody should look into; empty where all is well.
     seconds : float
@@ -97,6 +97,7 @@ def maintain(
     retention: Retention | None = None,
     *,
     dry_run: bool = False,
+    all_tables: bool = True,
     lease: Lease | None = None,
     on_progress: OnProgress = silent,
 ) -> MaintenanceReport:
@@ -111,6 +112,8 @@ def maintain(
         What is kept; the engine's own where none is given.
     dry_run : bool
         Only say what would be done, and how the tables lie. Takes no lease.
+    all_tables : bool
+        Whether every table is tidied and told of; False: those that it is time for (`index.Upkeep.tidy`).
     lease : Lease, optional
         ``"refresh"``, where the caller holds it already.
     on_progress : callable
@@ -141,7 +144,7 @@ def maintain(
             held.check()
             dropped = upkeep.drop_folded()
             tables, versions, size = [], 0, 0
-            for number, done in enumerate(upkeep.tidy(), start=1):
+            for number, done in enumerate(upkeep.tidy(all_tables=all_tables), start=1):
                 tables.append(done.after)
                 versions += done.versions_removed
                 size += done.bytes_removed
@@ -164,7 +167,7 @@ def maintain(
 
 
 def maintain_after(engine: Engine, lease: Lease, on_progress: OnProgress) -> MaintenanceReport | None:
-    """Do what `maintain` does behind a refresh, which it must not fail: what was published is served.
+    """Do what `maintain` does behind a refresh, where it is time for it; it must not fail what is served already.
 
     Returns
     -------
@@ -172,7 +175,7 @@ def maintain_after(engine: Engine, lease: Lease, on_progress: OnProgress) -> Mai
         None where it failed.
     """
     try:
-        return maintain(engine, lease=lease, on_progress=on_progress)
+        return maintain(engine, all_tables=False, lease=lease, on_progress=on_progress)
     except (StoreError, OSError):
         logger.exception("the home could not be maintained; the next refresh, or `anacrusis maintain`, does it")
         return None

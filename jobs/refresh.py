@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from index import (
     Lease,
@@ -24,21 +23,18 @@ from index import (
 from jobs.errors import NothingToServeError
 from jobs.maintain import MaintenanceReport
 from jobs.progress import OnProgress, Progress
+from jobs.projecting import (
+    ProjectTracks,
+    RefreshStoppedError,
+    project_here,
+    read_heard,
+    stage_projected,
+)
 from jobs.projector import Projector, join_projector
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 
 if TYPE_CHECKING:
     from jobs.engine import Engine
-
-BATCH_TRACKS = 1024
-# Staged by one merge, and read by one look-up each of records and content. Each of the three goes through all keys of
-# its table: at a million tracks they take a second together, as long as projecting some thousand tracks.
-STAGE_TRACKS = 32_768
-
-Projected = Iterator[tuple[int, Sequence[ServedVector]]]
-"""Batches of projected rows, each with the number of tracks that were looked at for it."""
-ProjectTracks = Callable[[pa.Array], Projected]
-"""Projects tracks, given by their ids; those that cannot be placed are left out."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +91,6 @@ class RefreshReport:
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON's types."""
         return asdict(self)
-
-
-class RefreshStoppedError(Exception):
-    """The caller asked to stop before anything was published; what is served has not changed."""
-
-    reason = "REFRESH_STOPPED"
 
 
 class _Stages:
@@ -207,7 +197,12 @@ def refresh_space(
             snapshot = served
         else:
             snapshot = newest_snapshot(
-                store, space_id, index_kind=index_kind, device=engine.searcher.device, on_progress=on_progress
+                store,
+                space_id,
+                staged=projected > 0,
+                index_kind=index_kind,
+                device=engine.searcher.device,
+                on_progress=on_progress,
             )
     published = served is None or served.snapshot_id != snapshot.snapshot_id
     if not published:
@@ -268,18 +263,21 @@ def _project(
     if plan.basis is None or len(plan.touched) == 0:
         return None, 0
     store = engine.store
-    projector = join_projector(
-        store,
-        plan.space_id,
-        plan.encoder_id,
-        plan.chosen,
-        plan.basis,
-        device=engine.device,
-        catalogue_ids=plan.catalogue_ids.to_pylist(),
-    )
+    with ThreadPoolExecutor(1, thread_name_prefix="read-heard") as beside:
+        # Beside the catalogue's: both look up rows of the same tables, which keeps no core busy.
+        first = beside.submit(read_heard, store, plan.encoder_id, plan.touched) if project is None else None
+        projector = join_projector(
+            store,
+            plan.space_id,
+            plan.encoder_id,
+            plan.chosen,
+            plan.basis,
+            device=engine.device,
+            catalogue_ids=plan.catalogue_ids.to_pylist(),
+        )
     if projector is None:
         return None, 0
-    batches = project(projector) if project is not None else project_here(store, projector)
+    batches = project(projector) if project is not None else project_here(store, projector, first)
 
     def stage(rows: Sequence[ServedVector]) -> None:
         with stages.time("stage"):
@@ -290,81 +288,8 @@ def _project(
     return projector, projected
 
 
-def project_here(store: Store, projector: Projector) -> ProjectTracks:
-    """Project tracks in this thread.
-
-    Parameters
-    ----------
-    store : Store
-    projector : Projector
-        Its catalogue holds those of the tracks' artists.
-    """
-
-    def project(track_ids: pa.Array) -> Projected:
-        for first in range(0, len(track_ids), STAGE_TRACKS):
-            # Records before content, which is written first: never an older content than the row's basis says.
-            wanted = track_ids.slice(first, STAGE_TRACKS).to_pylist()
-            record_of = {record.track_id: record for record in store.tracks(wanted)}
-            found, content = store.content(projector.model.encoder_id, list(record_of))
-            yield len(wanted) - len(found), []
-            for start in range(0, len(found), BATCH_TRACKS):
-                batch = slice(start, start + BATCH_TRACKS)
-                records = [record_of[track_id] for track_id in found[batch]]
-                yield len(records), projector.project(records, content[batch])
-
-    return project
-
-
-def stage_projected(
-    batches: Projected,
-    stage: Callable[[Sequence[ServedVector]], None],
-    total: int,
-    on_progress: OnProgress,
-    should_stop: Callable[[], bool],
-) -> int:
-    """Bring projected rows into the served table, many at once. Queries do not see them before a publish.
-
-    Parameters
-    ----------
-    batches : iterator
-        See `Projected`.
-    stage : callable
-        Writes rows durably.
-    total : int
-        Tracks in all, for the progress.
-    on_progress, should_stop : callable
-
-    Returns
-    -------
-    int
-        How many rows were staged.
-
-    Raises
-    ------
-    RefreshStoppedError
-        When `should_stop` said so; what was staged stays, and the next refresh goes on behind it.
-    """
-    looked_at, staged = 0, 0
-    waiting: list[ServedVector] = []
-    on_progress(Progress("project", 0, total))
-    for tracks, rows in batches:
-        if should_stop():
-            raise RefreshStoppedError("The refresh was stopped; what is served has not changed.")
-        waiting += rows
-        looked_at += tracks
-        if len(waiting) >= STAGE_TRACKS or (waiting and looked_at == total):
-            stage(waiting)
-            staged += len(waiting)
-            waiting = []
-        on_progress(Progress("project", looked_at, total))
-    if waiting:
-        stage(waiting)
-        staged += len(waiting)
-    return staged
-
-
 def newest_snapshot(
-    store: Store, space_id: str, *, index_kind: str, device: str, on_progress: OnProgress
+    store: Store, space_id: str, *, staged: bool = False, index_kind: str, device: str, on_progress: OnProgress
 ) -> SnapshotRecord:
     """Give a snapshot of what a space holds now: the last one where nothing has changed since, else a new one.
 
@@ -372,6 +297,8 @@ def newest_snapshot(
     ----------
     store : Store
     space_id : str
+    staged : bool
+        Whether the caller has just staged rows, so that nobody needs to look for changes.
     index_kind : str
         One of `index.KINDS`; "auto" takes the last snapshot's, whatever it is, where nothing has changed.
     device : {"cpu", "gpu"}
@@ -389,7 +316,8 @@ def newest_snapshot(
         When the space has no track at all.
     """
     built = store.snapshots(space_id)
-    if built and index_kind in ("auto", built[-1].index_kind) and not store.changed_since(built[-1]):
+    same_kind = built and index_kind in ("auto", built[-1].index_kind)
+    if same_kind and not staged and not store.changed_since(built[-1]):
         return built[-1]
     snapshot = build_snapshot(
         store,

@@ -14,8 +14,8 @@ from index.schemas import served_table
 from jobs.catalogue_basis import CatalogueBasis, model_digest
 from jobs.errors import RayError
 from jobs.on_ray import Cluster, RayOptions, ray_cluster, results
+from jobs.projecting import STAGE_TRACKS, Projected, ProjectTracks, project_here
 from jobs.projector import Projector, choose_model, join_projector
-from jobs.refresh import STAGE_TRACKS, Projected, ProjectTracks, project_here
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -64,7 +64,8 @@ def bench_gpu(
 
 
 def _size(count: int, repeats: int, bandwidth_tb_per_s: float) -> dict[str, Any]:
-    from index.backends import CpuFlat, GpuFlat
+    from index.backends import CpuFlat
+    from index.gpu_flat import GpuFlat
 
     rng = np.random.default_rng(0)
     index = _filled(count, rng)

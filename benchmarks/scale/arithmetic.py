@@ -6,7 +6,7 @@ from benchmarks.scale.assumptions import Assumptions
 from benchmarks.scale.measured import Measured
 from benchmarks.scale.quantities import Quantity, UnitError, larger
 from jobs.backfill import LOOK_UP_TRACKS
-from jobs.refresh import STAGE_TRACKS
+from jobs.projecting import STAGE_TRACKS
 
 DAY = Quantity.of(86_400, "s/day")
 YEAR = Quantity.of(365, "day/year")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.scale.quantities import percent, rounded, shown
 from benchmarks.scale.step import DEFINED, ENCODE, INGEST, TRANSFER, UNIT, Figures, Line, Step
 from jobs.backfill import LOOK_UP_TRACKS
-from jobs.refresh import STAGE_TRACKS
+from jobs.projecting import STAGE_TRACKS
 
 
 def backfill(f: Figures) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from command_line import CommandLine
 from hostile_audio import HOSTILE
 from made_catalogue import DIM, audio_bytes, warm_factors, warm_releases
 
+from artist_transfer import FitOptions, RankingOptions
 from index import Store
 
 
@@ -265,12 +267,13 @@ def test_a_folder_that_is_no_home_is_named(anacrusis: CommandLine, tmp_path: Pat
     assert "--home" in anacrusis.err
 
 
-def test_the_encoder_bench_reports_each_stage(anacrusis: CommandLine) -> None:
+def test_the_encoder_bench_reports_each_stage(anacrusis: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     result = anacrusis.json("bench", "encode", "--tracks", 1, "--repeats", 1)
     assert [stage["stage"] for stage in result["stages"]] == ["decode", "encode", "together"]  # type: ignore[attr-defined]
     assert [part["part"] for part in result["parts"]] == ["decode", "front end", "network"]  # type: ignore[attr-defined]
     assert sum(part["share"] for part in result["parts"]) == pytest.approx(1.0)  # type: ignore[attr-defined]
     assert result["audio_s"] == pytest.approx(30.0, abs=0.1)
+    monkeypatch.setattr("anacrusis.bench.encode.bench_encode", lambda *_, **__: result)  # once is enough
     assert anacrusis("bench", "encode", "--tracks", 1, "--repeats", 1) == 0
     assert "times real time" in anacrusis.out
 
@@ -291,7 +294,11 @@ def test_training_says_what_serves_and_why(anacrusis: CommandLine, home: Path) -
     assert "SPACE_NOT_FOUND" in anacrusis.err
 
 
-def test_training_learns_from_listeners(anacrusis: CommandLine, home: Path, tmp_path: Path) -> None:
+def test_training_learns_from_listeners(
+    anacrusis: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = RankingOptions(steps=3, members=1, hidden=8, heads=2)
+    monkeypatch.setattr("artist_transfer.FitOptions", partial(FitOptions, ranking=quick))
     listens = tmp_path / "listens.csv"
     listens.write_text("user_id,track_id\nlistener,ada-0\nlistener,ben-1\nlistener,nothing\nnobody,ada-0\n")
     command = ("--home", home, "train", "--interactions", listens)

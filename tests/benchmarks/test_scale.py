@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.scale.__main__ import RESULTS, up_to_date
+from benchmarks.scale import __main__ as the_page
 from benchmarks.scale.arithmetic import totals
 from benchmarks.scale.assumptions import Assumptions
 from benchmarks.scale.measured import NEEDED, Measured, MissingResultError
@@ -18,6 +19,7 @@ from benchmarks.scale.page import page
 from benchmarks.scale.quantities import Quantity, UnitError, shown
 
 ASSUMED = Assumptions()
+RESULTS = the_page.RESULTS
 MEASURED = Measured.read(RESULTS)
 
 
@@ -136,15 +138,22 @@ def test_the_page_names_every_assumption_and_every_source():
     assert "bound, not measured" in text
 
 
-def test_a_page_is_up_to_date_until_a_figure_changes(tmp_path: Path):
-    results, written = Path(shutil.copytree(RESULTS, tmp_path / "results")), tmp_path / "scale.md"
-    assert not up_to_date(written, results, write=False)
-    assert up_to_date(written, results, write=True)
-    assert up_to_date(written, results, write=False)
+def test_a_page_is_up_to_date_until_a_figure_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    results = Path(shutil.copytree(RESULTS, tmp_path / "results"))
+    monkeypatch.setattr(the_page, "RESULTS", results)
+    monkeypatch.setattr(the_page, "PAGE", tmp_path / "scale.md")
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["scale", *arguments])
+        return the_page.main()
+
+    assert run("--check") == 1
+    assert run() == 0
+    assert run("--check") == 0
     costs = json.loads((results / "unit-costs.json").read_text(encoding="utf-8"))
     costs["costs"]["bytes.index"]["value"] *= 2
     (results / "unit-costs.json").write_text(json.dumps(costs), encoding="utf-8")
-    assert not up_to_date(written, results, write=False)
+    assert run("--check") == 1
 
 
 def test_a_missing_result_is_named_with_its_command(tmp_path: Path):

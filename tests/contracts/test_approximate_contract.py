@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from index.approximate import Approximate, Approximation
-from index.backends import CpuFlat, gpu_count
+from index.backends import CpuFlat
 from index.bases import UnusableIndexError
 from index.codes import encode
+from index.devices import gpu_count
 from index.filters import packed
 from index.gpu_lists import GpuLists
 from index.lists import Lists

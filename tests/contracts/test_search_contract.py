@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from index.approximate import Approximate
-from index.backends import Backend, CpuFlat, GpuFlat, gpu_count
+from index.backends import Backend, CpuFlat
+from index.devices import gpu_count
 from index.filters import packed, unpacked
+from index.gpu_flat import GpuFlat
 from index.lists import Lists
 from index.tuning import Tuning
 
@@ -113,7 +115,7 @@ def build(request, monkeypatch) -> Iterator[Callable[[np.ndarray], Backend]]:
 
     with ThreadPoolExecutor(1) as owner:
         if request.param == "imitated_gpu":
-            monkeypatch.setattr("index.backends.gpu_resources", lambda number: (owner, None))
+            monkeypatch.setattr("index.gpu_flat.gpu_resources", lambda number: (owner, None))
         yield make
         for backend in made:
             backend.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,16 +21,33 @@ from grpc_service.client_errors import ClientError
 
 
 @pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
-    monkeypatch.setenv("ANACRUSIS_SERVER__ALLOWED_ROOTS", str(home.parent / "deliveries"))
-    (home.parent / "deliveries").mkdir()
+def server(home: Path) -> Iterator[ServerProcess]:
+    """One of the test's own, which may end it."""
     with running_server(home) as server:
         yield server
 
 
+@pytest.fixture(scope="module")
+def deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `lasting` may read audio from."""
+    return tmp_path_factory.mktemp("deliveries")
+
+
+@pytest.fixture(scope="module")
+def lasting(
+    _home_template: Path, tmp_path_factory: pytest.TempPathFactory, deliveries: Path
+) -> Iterator[ServerProcess]:
+    """One for all tests that leave it running: a server takes seconds to start."""
+    home = shutil.copytree(_home_template, tmp_path_factory.mktemp("lasting") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANACRUSIS_SERVER__ALLOWED_ROOTS", str(deliveries))
+        with running_server(home) as server:
+            yield server
+
+
 @pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout_s=60.0) as client:
+def client(lasting: ServerProcess) -> Iterator[Client]:
+    with Client(lasting.address, timeout_s=60.0) as client:
         yield client
 
 
@@ -80,9 +98,9 @@ def test_feedback_survives_a_kill_right_behind_its_acknowledgement(home: Path, s
         np.testing.assert_array_equal(client.get_embedding("new").vector, moved.vector)
 
 
-def test_every_way_in_makes_the_same_vector(client: Client, home: Path) -> None:
+def test_every_way_in_makes_the_same_vector(client: Client, deliveries: Path) -> None:
     audio = audio_bytes(330.0, seconds=40.0)  # long enough for an upload in chunks
-    delivery = home.parent / "deliveries" / "new.wav"
+    delivery = deliveries / "new.wav"
     delivery.write_bytes(audio)
     ways = {
         "inline": client.ingest("inline", audio=audio, artist_ids=["ada"], include_vector=True),
@@ -95,15 +113,15 @@ def test_every_way_in_makes_the_same_vector(client: Client, home: Path) -> None:
     assert set(ways) <= found(client)
 
 
-def test_a_uri_outside_the_allowed_roots_is_refused(client: Client, home: Path) -> None:
-    outside = home.parent / "outside.wav"
+def test_a_uri_outside_the_allowed_roots_is_refused(client: Client, deliveries: Path) -> None:
+    outside = deliveries.parent / "outside.wav"
     outside.write_bytes(audio_bytes())
-    (home.parent / "deliveries" / "link.wav").symlink_to(outside)
+    (deliveries / "link.wav").symlink_to(outside)
     for uri in (
         f"file://{outside}",
-        f"file://{home.parent}/deliveries/../outside.wav",
+        f"file://{deliveries}/../outside.wav",
         "https://example.org/x.wav",
-        f"file://{home.parent}/deliveries/link.wav",
+        f"file://{deliveries}/link.wav",
     ):
         assert refusal(lambda uri=uri: client.ingest("x", uri=uri, artist_ids=["ada"])).reason == "URI_NOT_ALLOWED"
 
@@ -159,13 +177,13 @@ def test_a_refresh_streams_its_progress_and_publishes(client: Client) -> None:
     assert "new" in found(client)
 
 
-def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published(server: ServerProcess) -> None:
+def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published(lasting: ServerProcess) -> None:
     audio = audio_bytes(330.0)
     stop = threading.Event()
     snapshots: list[str] = []
 
     def publish() -> None:
-        with Client(server.address, timeout_s=60.0) as client:
+        with Client(lasting.address, timeout_s=60.0) as client:
             while not stop.is_set():
                 list(client.refresh())
                 snapshots.append(client.status().snapshot_id)
@@ -173,7 +191,7 @@ def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published
     publisher = threading.Thread(target=publish)
     publisher.start()
     try:
-        with Client(server.address, timeout_s=60.0) as client:
+        with Client(lasting.address, timeout_s=60.0) as client:
             for number in range(25):
                 client.ingest(f"new-{number}", audio=audio, artist_ids=["ada"])
                 assert f"new-{number}" in found(client)
@@ -183,7 +201,7 @@ def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published
             stop.set()
             publisher.join()
             expected = {f"new-{number}" for number in range(25) if number % 5 != 4}
-            assert {track_id for track_id in found(client) if track_id.startswith("new")} == expected
+            assert {track_id for track_id in found(client) if track_id.startswith("new-")} == expected
     finally:
         stop.set()
         publisher.join()
@@ -191,10 +209,10 @@ def test_every_acknowledged_track_is_found_at_once_while_snapshots_are_published
 
 
 def test_a_proxy_for_the_web_is_not_asked_the_way_to_the_service(
-    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+    lasting: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with Client(server.address, timeout_s=20.0, retries=0) as client:
+    with Client(lasting.address, timeout_s=20.0, retries=0) as client:
         assert client.status().space_id == SPACE_ID
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hasty_methods import HASTY_ACAREC, HASTY_ANACRUSIS
 from small_benchmark import write_folder
 
-from artist_transfer import FitOptions, RankingOptions
-from jobs.evaluation.acarec import Acarec
 from jobs.evaluation.benchmark_folder import Benchmark, read_benchmark
 from jobs.evaluation.context import Context
-from jobs.evaluation.ours import Anacrusis
 from jobs.evaluation.registry import methods_named
 from jobs.evaluation.run import fit_and_judge
 
@@ -31,8 +29,7 @@ def benchmark(folder: Path) -> Benchmark:
 @pytest.fixture(scope="session")
 def fitted(benchmark: Benchmark) -> Context:
     """Simple methods, a hasty ACARec, and `anacrusis` of few steps with two seeds."""
-    hasty = FitOptions(method="ranking", ranking=RankingOptions(steps=20, members=1))
-    methods = [*methods_named(SIMPLE), Acarec(options=FitOptions(max_epochs=3)), Anacrusis(options=hasty)]
+    methods = [*methods_named(SIMPLE), HASTY_ACAREC, HASTY_ANACRUSIS]
     return fit_and_judge(benchmark, benchmark.splits["cold_test"], methods, [0, 1])
 
 

@@ -39,13 +39,13 @@ from jobs import (
     Progress,
     Query,
     RefreshReport,
+    RefreshStoppedError,
     Release,
     UnknownUserError,
     WarmedTrack,
 )
 from jobs.answers import EmbeddingAnswer
 from jobs.maintain import UpkeepFigures
-from jobs.refresh import RefreshStoppedError
 
 DIM = 4
 SPACE = "space-1"

@@ -35,7 +35,7 @@ def anew(vectors: np.ndarray, metric: Metric, batch: int = 4) -> tuple[np.ndarra
     return codes_of(index).copy(), scale
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(changes(), st.sampled_from(Metric))
 def test_patched_is_built_anew(change, metric):
     before, after, kept = change

@@ -63,7 +63,7 @@ def words(columns: Columns, artists: Vocabulary, markets: Vocabulary) -> list[tu
     ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data(), tracks(), tracks())
 def test_patched_is_joined_anew(data, known, changed):
     before_ids, after_ids = (

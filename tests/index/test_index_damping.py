@@ -62,7 +62,7 @@ def worlds(draw) -> World:
     return World(state, shown, float(np.mean(lengths)) if any(lengths) else 1.0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     world=worlds(),
     damping=DAMPINGS,

@@ -33,6 +33,7 @@ from index import (
     alerts,
     build_snapshot,
 )
+from index import upkeep as upkeep_module
 from index.retention import plan_retention
 from index.tables import Table
 
@@ -430,6 +431,20 @@ def test_tidying_leaves_few_fragments_and_versions_and_every_row(store, space):
         assert done[name].versions_removed >= 12
         assert done[name].after.bytes > 0
     assert len(store.tracks()) == 12
+
+
+def test_behind_a_refresh_a_table_is_tidied_once_it_is_due(store, space):
+    upkeep = Upkeep(store, Retention(grace_s=0.0))
+    list(upkeep.tidy())
+    tidied = []
+    for number in range(upkeep_module.DUE_SMALL_FRAGMENTS):
+        assert "tracks" not in tidied
+        ingest(store, f"new-{number}")
+        tidied = [one.after.name for one in upkeep.tidy(all_tables=False)]
+    assert tidied == ["tracks", "fresh/als"]
+    figures = {one.name: one.small_fragments for one in upkeep.figures()}
+    assert figures["tracks"] == figures["fresh/als"] == 1
+    assert len(store.tracks()) == upkeep_module.DUE_SMALL_FRAGMENTS
 
 
 def test_versions_of_the_last_hour_stay(store, space):

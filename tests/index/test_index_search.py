@@ -136,7 +136,7 @@ def histories(draw) -> tuple[SearchState, dict[str, OracleRow], Metric]:
     return state, shown, metric
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     history=histories(),
     k=st.integers(1, 30),

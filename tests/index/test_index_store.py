@@ -27,7 +27,8 @@ from index import (
     UnknownSpaceError,
     WriteBatch,
 )
-from index.tables import ROW_VERSION, Table
+from index.table_reads import ROW_VERSION
+from index.tables import Table
 
 FULL = TrackRecord(
     track_id="Ünïcødé 'quoted\" \\ % ; -- 音楽",

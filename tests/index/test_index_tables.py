@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from index import SpaceRecord, build_snapshot, tables
-from index.tables import ROW_VERSION, Table
+from index.table_reads import ROW_VERSION
+from index.tables import Table
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = pa.schema(

@@ -26,8 +26,8 @@ from jobs.errors import ExtraMissingError, RayError
 from jobs.ingest_manifest import ingest_manifest
 from jobs.manifest import read_manifest
 from jobs.on_ray import RayOptions, ray_cluster
+from jobs.projecting import project_here
 from jobs.projector import build_projector
-from jobs.refresh import project_here
 from jobs.refresh_on_ray import ProjectBlock
 
 pytest.importorskip("ray")

@@ -262,8 +262,8 @@ def test_a_refresh_without_news_does_not_report_what_was_rolled_back_meanwhile(m
 
 
 def test_a_refresh_that_was_stopped_goes_on_where_it_ended(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.refresh.BATCH_TRACKS", 2)
-    monkeypatch.setattr("jobs.refresh.STAGE_TRACKS", 2)
+    monkeypatch.setattr("jobs.projecting.BATCH_TRACKS", 2)
+    monkeypatch.setattr("jobs.projecting.STAGE_TRACKS", 2)
     hear(made, record("warm-ada-3", "ada"))
     train(made)
     serving = made.serving()

@@ -94,14 +94,14 @@ def test_a_refresh_ends_where_projecting_everything_ends(template: Path, history
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, "tests")
-import encoders, jobs.refresh
+import encoders, jobs.projecting, jobs.refresh
 from index import Store
 from index.registry import Registry
 from made_home import ENCODER, open_engine
 
 home, where = sys.argv[1:]
 encoders.load_encoder = lambda *_, **__: ENCODER
-jobs.refresh.BATCH_TRACKS = jobs.refresh.STAGE_TRACKS = 2
+jobs.projecting.BATCH_TRACKS = jobs.projecting.STAGE_TRACKS = 2
 lease = Store.lease
 Store.lease = lambda self, name: lease(self, name, ttl_s=0.5)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 
-import index.backends
+import index.gpu_flat
 from anacrusis.bench import gpu
 from anacrusis.bench.plots import plot_gpu
 from index import gpu_count
+from index.backends import CpuFlat
 
 
 def test_projections_are_measured_both_ways(anacrusis: CommandLine) -> None:
@@ -31,7 +32,7 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_said(anacrusis: CommandLi
 
 def test_a_gpu_is_measured_at_every_batch_and_beside_the_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With the CPU in the part of the GPU: what is left to a machine that has one is the searching."""
-    monkeypatch.setattr(index.backends, "GpuFlat", index.backends.CpuFlat)
+    monkeypatch.setattr(index.gpu_flat, "GpuFlat", CpuFlat)
     monkeypatch.setattr(index, "gpu_count", lambda: 1)
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(gpu, "CPU_SCORES", 64_000)
