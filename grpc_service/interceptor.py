@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 REQUEST_ID_KEY = "x-request-id"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
 
-QUERIES = frozenset({"/anacrusis.v1.NeighborService/SearchNeighbors", "/anacrusis.v1.NeighborService/BatchSearchNeighbors"})
+QUERIES = frozenset(
+    {"/anacrusis.v1.NeighborService/SearchNeighbors", "/anacrusis.v1.NeighborService/BatchSearchNeighbors"}
+)
 """Full names of the methods whose calls are let in by how long they would wait."""
 
 _SERVICES = "/anacrusis.v1."
@@ -207,9 +209,18 @@ def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
     return read
 
 
+_FULL = QueueFullError("More queries are waiting than can be answered in time; try again shortly.")
+_SOME_ID = secrets.token_hex(16)
+_FULL_STATUS = to_status(_FULL, _SOME_ID).SerializeToString()
+
+
 async def _refuse(requests: Any, context: grpc.aio.ServicerContext) -> None:
-    full = "More queries are waiting than can be answered in time; try again shortly."
-    await _abort(context, QueueFullError(full), _id_of(context))
+    request_id = _id_of(context)
+    if len(request_id) == len(_SOME_ID):  # its length stands in the message; making it anew costs a third of a refusal
+        status = _FULL_STATUS.replace(_SOME_ID.encode(), request_id.encode())
+        trailers = ((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(_FULL), trailers)
+    await _abort(context, _FULL, request_id)
 
 
 _REFUSING = grpc.stream_stream_rpc_method_handler(_refuse)
