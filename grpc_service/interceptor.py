@@ -124,7 +124,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _counted(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         """Let a handler of another library be counted among those that are no queries."""
-        kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+        sides = (handler.request_streaming, handler.response_streaming)
+        kind = "_".join("stream" if streams else "unary" for streams in sides)
         behaviour = getattr(handler, kind)
 
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
