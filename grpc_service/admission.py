@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from grpc._cython import cygrpc  # what the package grpcio-channelz reads, too; grpcio is pinned
 
-FLOOR_CALLS = 8
+FLOOR_CALLS = 16
 """So many may be under way whatever they take: a few callers with large batches are no overload."""
 
 STANDING_S = 0.05
@@ -31,6 +31,7 @@ LEAST_SHARE = 0.1
 
 _QUIET_COUNT_S, _BUSY_COUNT_S = 0.05, 0.02  # between two counts, which cost 0.1 ms, and more of a busy core
 _SMOOTHING = 1 / 32
+_OUTLIER = 4.0  # times the smoothed time: one pause of the process says nothing of what a call takes
 _creating = threading.Lock()
 
 
@@ -158,5 +159,7 @@ class Admission:
     def _done(self, now: float) -> None:
         if self._busy:
             took = now - self._moved_at
-            self._call_s += (took - self._call_s) * (_SMOOTHING if self._call_s else 1.0)
+            if not self._call_s:
+                self._call_s = took
+            self._call_s += (min(took, _OUTLIER * self._call_s) - self._call_s) * _SMOOTHING
         self._moved_at, self._busy = now, self._under_way > 0
