@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from index.asked import Filters, Hits
 from index.damping import DampedSearch
@@ -56,22 +55,22 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
     list of Hits, length q
     """
     alive, alive_count, fresh_rows = _selected(state, request.filters)
-    fresh_scores = _fresh_scores(state, queries, fresh_rows)
+    fresh_scores = _fresh_scores(state, queries, fresh_rows) if len(fresh_rows) else None
     backend = state.base.backend.exact if request.exact else state.base.backend
     search = backend.search
     if request.popularity_damping and state.base.lengths is not None:
         # Its bounds are those of exact inner products.
         damped = DampedSearch(backend.exact, state.base.lengths, request.popularity_damping)
         search = damped.search
-        fresh_scores = fresh_scores * damped.weights_of(state.fresh_vectors[fresh_rows])
+        if fresh_scores is not None:
+            fresh_scores = fresh_scores * damped.weights_of(state.fresh_vectors[fresh_rows])
     # Rows of both parts are numbered through: base rows first, fresh ones after them.
     fresh_rows = fresh_rows + backend.count
     excluded = [set(ids) for ids in request.exclude] if request.exclude and any(request.exclude) else None
     if alive_count and not len(fresh_rows) and excluded is None and request.max_per_artist is None:
         # What most queries are: the search's answer is theirs.
         scores, rows = search(queries, request.k, alive, alive_count)
-        all_found = [_Found(*one) for one in zip(rows, scores, strict=True)]
-        return [_current(state, hits) for hits in _hits(state, all_found)]
+        return [_current(state, hits) for hits in _base_hits(state, rows, scores)]
     fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
     if request.max_per_artist is not None:
         fetch *= 2
@@ -87,7 +86,7 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
         unsatisfied = []
         for position, query in enumerate(pending.tolist()):
             found = _Found(rows[position], scores[position])
-            if len(fresh_rows):
+            if fresh_scores is not None:
                 limit = None if everything or len(found.rows) < fetch else found.scores[fetch - 1]
                 found = _with_fresh(state, found, fresh_scores[query], fresh_rows, fetch, limit)
             # Beyond the first `fetch` the two parts may miss rows that belong in between.
@@ -230,16 +229,25 @@ def _ids(state: SearchState, rows: Int64Array) -> list[str]:
     count = state.base.backend.count
     fresh = np.flatnonzero(rows >= count)
     if not len(fresh):
-        return _base_ids(state, rows)
+        return state.base.track_ids.at(rows)
     ids = np.empty(len(rows), dtype=object)
     base = np.flatnonzero(rows < count)
-    ids[base] = _base_ids(state, rows[base])
+    ids[base] = state.base.track_ids.at(rows[base])
     ids[fresh] = [state.fresh.provenance[row].track.track_id for row in (rows[fresh] - count).tolist()]
     return list(ids.tolist())
 
 
-def _base_ids(state: SearchState, rows: Int64Array) -> list[str]:
-    return list(state.base.track_ids.take(pa.array(rows)).to_pylist())
+def _base_hits(state: SearchState, rows: Int64Array, scores: Float32Array) -> list[Hits]:
+    """Look up what is told of rows of the base, shape (q, k): what `_hits` does where there is nothing else."""
+    columns, flat, k = state.base.columns, rows.ravel(), rows.shape[1]
+    ids = state.base.track_ids.at(flat)
+    tiers, confidence, popularity = columns.tiers[flat], columns.confidence[flat], columns.popularity[flat]
+    if len(rows) == 1:
+        return [Hits(ids, scores[0], tiers, confidence, popularity)]
+    places = (slice(start, start + k) for start in range(0, len(flat), k))
+    return [
+        Hits(ids[at], own, tiers[at], confidence[at], popularity[at]) for at, own in zip(places, scores, strict=True)
+    ]
 
 
 def _hits(state: SearchState, found: Sequence[_Found]) -> list[Hits]:

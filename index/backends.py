@@ -26,6 +26,7 @@ _PIECE = 16_384
 _SCAN_SCORES = 1 << 24
 # FAISS keeps the best k in a heap: beyond this a partition of all scores is the cheaper way.
 _HEAP_K = 4 * MAX_K
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 class Backend(Protocol):
@@ -172,11 +173,13 @@ def masked(
     (scores, rows, short) : arrays of shape (q, k), and of the numbers of the queries of which fewer than k are left
         What is left is right as far as it reaches.
     """
+    if alive is None and (rows[:, -1] >= 0).all():  # places without a row stand last
+        return scores[:, :k], rows[:, :k], _NONE
     kept = rows >= 0
     if alive is not None:
         kept &= ((alive[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).astype(bool)
     if kept.all():
-        return scores[:, :k].copy(), rows[:, :k].copy(), np.zeros(0, dtype=np.int64)
+        return scores[:, :k].copy(), rows[:, :k].copy(), _NONE
     short = np.flatnonzero(np.count_nonzero(kept, axis=1) < k)
     first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, first, axis=1), np.take_along_axis(rows, first, axis=1), short

@@ -7,9 +7,8 @@ import weakref
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from index.kinds import FLAT_FP16
+from index.track_ids import TrackIds
 from index.types import Float32Array, Int8Array
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class IndexedRows:
 
     Parameters
     ----------
-    track_ids : pyarrow.Array of string, length n
+    track_ids : TrackIds of length n
     tiers : ndarray of int8, shape (n,)
     confidence : ndarray of float32, shape (n,)
     popularity : ndarray of float32, shape (n, 3)
@@ -36,7 +35,7 @@ class IndexedRows:
         Hash of the ids.
     """
 
-    track_ids: pa.Array
+    track_ids: TrackIds
     tiers: Int8Array
     confidence: Float32Array
     popularity: Float32Array

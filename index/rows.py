@@ -6,9 +6,8 @@ vectorised comparisons and a row costs tens of bytes rather than a Python object
 
 from __future__ import annotations
 
-import bisect
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
@@ -23,8 +22,6 @@ from index.types import NO_DATE, Float32Array, Int8Array, Int32Array, Int64Array
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 EPOCH = date(1970, 1, 1)
-# A bisection takes about 10 us among a million ids, a pass over them 20 ms.
-_BISECTED = 1024
 NO_ARTIST = -1
 """``primary_artist`` of a row without credits."""
 
@@ -83,29 +80,6 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.tiers)
-
-
-def find_sorted(track_ids: pa.Array, track_id: str) -> int:
-    """Row of an id in an ascending array of ids; -1 where it is not there."""
-    row = bisect.bisect_left(track_ids, track_id, key=pa.StringScalar.as_py)
-    return row if row < len(track_ids) and track_ids[row].as_py() == track_id else -1
-
-
-def rows_among(track_ids: pa.Array, wanted: Collection[str]) -> Int64Array:
-    """Rows of some ids, in any order, in an ascending array of ids; those that are not there are left out."""
-    if len(wanted) <= _BISECTED:
-        found = np.array([find_sorted(track_ids, track_id) for track_id in wanted], dtype=np.int64)
-        return found[found >= 0]
-    here = pc.is_in(track_ids, value_set=pa.array(list(wanted), pa.string()))
-    return np.flatnonzero(here.to_numpy(zero_copy_only=False))
-
-
-def places_of(track_ids: pa.Array, among: pa.Array) -> Int64Array:
-    """Find n ascending ids among m ascending ones: positions of shape (n,), -1 where one is not there."""
-    if track_ids.equals(among):
-        return np.arange(len(track_ids))
-    found = pc.index_in(track_ids, value_set=among)
-    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
 
 
 def aligned_columns(

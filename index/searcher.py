@@ -22,7 +22,7 @@ from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
 from index.memory import give_back
 from index.near import newer_tuning
-from index.rows import Columns, Vocabulary, aligned_columns, patched_columns, places_of
+from index.rows import Columns, Vocabulary, aligned_columns, patched_columns
 from index.schemas import track_records
 from index.snapshots import read_base, read_rows
 from index.state import Base, SearchState
@@ -209,14 +209,15 @@ class Searcher:
         return True
 
     def _columns(self, built: IndexedRows) -> tuple[Columns, Vocabulary, Vocabulary, int]:
-        rows = (built.track_ids, built.tiers, built.confidence, built.popularity)
+        ids = built.track_ids.array
+        rows = (ids, built.tiers, built.confidence, built.popularity)
         state = self._state
         if state is not None and (before := state.base).built is not None:
             # The join with the tracks is mostly as it was: at a million rows that is two thirds of a switch.
             changed, version = self._store.tracks_table(since=before.tracks_version)
-            kept = places_of(built.track_ids, before.built.track_ids)
-            kept[pc.is_in(built.track_ids, value_set=changed["track_id"].combine_chunks()).to_numpy(False)] = -1
-            missing = built.track_ids.filter(pa.array(kept < 0))
+            kept = built.track_ids.places_among(before.built.track_ids)
+            kept[pc.is_in(ids, value_set=changed["track_id"].combine_chunks()).to_numpy(False)] = -1
+            missing = ids.filter(pa.array(kept < 0))
             if len(missing) <= _PATCHED_SHARE * len(kept):
                 others = missing.filter(pc.invert(pc.is_in(missing, value_set=changed["track_id"].combine_chunks())))
                 tracks = pa.concat_tables([changed, self._store.tracks_table(track_ids=others.to_pylist())[0]])

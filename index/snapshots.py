@@ -26,11 +26,11 @@ from index.feedback import FOLDED
 from index.index_files import read_index, write_index
 from index.kinds import AUTO, FLAT_FP16, check_kind, choose_kind
 from index.near import Before, with_near
-from index.rows import places_of
 from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
 from index.table_reads import ROW_VERSION
 from index.tables import Table
+from index.track_ids import TrackIds
 from index.types import Float32Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
 
 _log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _read_rows(table: Table, version: int) -> _Rows:
     ids = ids.take(order)
     rows = np.asarray(order.to_numpy(), dtype=np.int64)
     return _Rows(
-        track_ids=ids,
+        track_ids=TrackIds(ids),
         order=rows,
         versions=np.asarray(found[ROW_VERSION].to_numpy(), dtype=np.int64)[rows],
         tiers=np.asarray(found["tier"].to_numpy(), dtype=np.int8)[rows],
@@ -309,7 +309,7 @@ def _patch(
     changed: Int64Array,
     on_rows: Callable[[int, int], None],
 ) -> tuple[BaseIndex, Before] | None:
-    kept = places_of(rows.track_ids, before.track_ids)
+    kept = rows.track_ids.places_among(before.track_ids)
     kept[changed] = -1
     if np.count_nonzero(kept < 0) != len(changed):
         _log.warning("an index lacks rows that were there when it was built: the next one is built from all rows")

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from index.backends import Backend
 from index.bases import BaseIndex
 from index.codes import unit
 from index.damping import Lengths
 from index.filters import CompiledFilters, packed
-from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted, rows_among
+from index.rows import Columns, Growing, GrowingColumns, Vocabulary
 from index.schemas import popularity_row
+from index.track_ids import TrackIds
 from index.types import (
     Bitmap,
     BoolArray,
@@ -36,8 +36,8 @@ class Base:
 
     Parameters
     ----------
-    track_ids : pyarrow.Array of string
-        Ascending, one a row.
+    track_ids : TrackIds
+        One a row.
     tracks_version : int
         Version of the tracks table that `columns` was joined with.
     lengths : Lengths or None
@@ -49,7 +49,7 @@ class Base:
     space: SpaceRecord
     snapshot: SnapshotRecord
     backend: Backend
-    track_ids: pa.Array
+    track_ids: TrackIds
     columns: Columns
     compiled: CompiledFilters
     artists: Vocabulary
@@ -149,7 +149,7 @@ class SearchState:
             # Perhaps newer than this state: then a commit is returning just now, and either answer is right.
             fresh: Float32Array = self.fresh.vectors.view()[row]
             return fresh
-        row = find_sorted(self.base.track_ids, track_id)
+        row = self.base.track_ids.find(track_id)
         return self.base.backend.vectors(np.array([row]))[0] if row >= 0 else None
 
     def _versions(self, track_id: str) -> tuple[int, int] | None:
@@ -158,7 +158,7 @@ class SearchState:
         if row is not None:
             shown = self.fresh.provenance[row]
             return shown.fresh_version, shown.tracks_version
-        if find_sorted(self.base.track_ids, track_id) >= 0:
+        if self.base.track_ids.find(track_id) >= 0:
             return self.base.snapshot.fresh_version, self.base.tracks_version
         return None
 
@@ -208,7 +208,7 @@ class SearchState:
         ]
         dead = {*moved, *newly_masked}
         dead_fresh = [self.fresh.newest[track_id] for track_id in dead if track_id in self.fresh.newest]
-        dead_base = rows_among(self.base.track_ids, dead)
+        dead_base = self.base.track_ids.rows_of(dead)
         if rows:
             self.fresh.extend(rows)
         return self._without(dead_base, dead_fresh, newly_masked)
@@ -234,7 +234,7 @@ class SearchState:
             vector = self.fresh.vectors.view()[row].copy()
             tier, confidence, popularity, version = old.tier, old.confidence, old.popularity, old.fresh_version
         else:
-            at = find_sorted(self.base.track_ids, track_id)
+            at = self.base.track_ids.find(track_id)
             vector = self.base.backend.vectors(np.array([at]))[0]
             tier, confidence = Tier(int(self.base.columns.tiers[at])), float(self.base.columns.confidence[at])
             listens, low, high = self.base.columns.popularity[at].tolist()

@@ -161,8 +161,10 @@ def check_vectors(
     """
     try:
         array = np.asarray(vectors)
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-            array = np.ascontiguousarray(array, dtype=np.float32)
+        if array.dtype != np.float32:
+            with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+                array = array.astype(np.float32)
+        array = np.ascontiguousarray(array)
     except (TypeError, ValueError) as error:
         raise InvalidVectorError(
             f"{field} is no array of numbers of equal length: send rows of {dim or 'equal numbers of'} floats",

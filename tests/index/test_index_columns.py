@@ -6,12 +6,12 @@ import threading
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.rows import Columns, Vocabulary, aligned_columns, find_sorted, patched_columns, places_of, rows_among
+from index.rows import Columns, Vocabulary, aligned_columns, patched_columns
 from index.schemas import tracks_table
+from index.track_ids import TrackIds
 from index.types import TrackRecord
 from tests.index.search_oracle import day
 
@@ -73,7 +73,7 @@ def test_patched_is_joined_anew(data, known, changed):
     before = join(before_ids, known, artists, markets)
     now = known | changed
 
-    kept = places_of(pa.array(after_ids, pa.string()), pa.array(before_ids, pa.string()))
+    kept = TrackIds(pa.array(after_ids, pa.string())).places_among(TrackIds(pa.array(before_ids, pa.string())))
     kept[[track_id in changed for track_id in after_ids]] = -1
     looked_up = [now[track_id] for row, track_id in enumerate(after_ids) if kept[row] < 0 and track_id in now]
     ids = pa.array(after_ids, pa.string())
@@ -99,14 +99,3 @@ def test_no_two_words_get_one_code_from_two_threads():
         one.join()
     known = vocabulary.known(f"{thread}-{number}" for thread in range(4) for number in range(5000))
     assert len(set(known.tolist())) == 20_000
-
-
-@pytest.mark.parametrize("bisected", [0, 1024])
-def test_rows_are_found_by_their_ids_however_many_are_asked_for(bisected: int, monkeypatch) -> None:
-    monkeypatch.setattr("index.rows._BISECTED", bisected)
-    ids = pa.array(sorted(["a", "b", "b c", "ä", "z", "\U0001f3b5"]))
-    wanted = ["\U0001f3b5", "a", "nowhere", "", "ä"]
-    assert sorted(rows_among(ids, wanted)) == [0, 4, 5]
-    assert [find_sorted(ids, one) for one in wanted] == [5, 0, -1, -1, 4]
-    assert rows_among(ids, []).tolist() == []
-    assert rows_among(ids.slice(0, 0), wanted).tolist() == []

@@ -25,6 +25,7 @@ from index.filters import CompiledFilters
 from index.rows import Vocabulary, aligned_columns
 from index.schemas import tracks_table
 from index.state import Base, SearchState
+from index.track_ids import TrackIds
 
 DIM = 4
 ARTISTS = ["ann", "ben", "cat"]
@@ -77,7 +78,9 @@ def make_base(rows: dict[str, OracleRow], metric: Metric, *, copies: int = 1) ->
     compiled = CompiledFilters(columns, artists, markets)
     backend = CpuFlat(index, 1024.0, threads=1)
     lengths = Lengths.of(index, 1024.0) if metric is Metric.INNER_PRODUCT else None
-    return Base(space, snapshot, backend, pa.array(ids, pa.string()), columns, compiled, artists, markets, 10, lengths)
+    return Base(
+        space, snapshot, backend, TrackIds(pa.array(ids, pa.string())), columns, compiled, artists, markets, 10, lengths
+    )
 
 
 @st.composite
