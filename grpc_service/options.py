@@ -62,9 +62,10 @@ class ServerOptions:
     stream_window : int
         Unanswered queries of one StreamNeighbors call, 1 or more; further ones are left unread.
     ingest_threads : int
-        Tracks that are worked on at once, 1 to 256.
+        Ingests at once, 1 to 256: one of short releases that were gathered, the others of one long release each; see
+        `grpc_service.gathering`.
     ingest_queue_size : int
-        Tracks that may wait beyond those, 0 or more; beyond it QUEUE_FULL.
+        Tracks that may wait beyond those that are being ingested, 0 or more; beyond it QUEUE_FULL.
     max_upload_bytes : int
         Longest audio that UploadTrack takes, 1 or more.
     upload_buffer_bytes : int

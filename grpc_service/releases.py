@@ -113,8 +113,8 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         return pb.WithdrawTracksResponse(space_id=space_id, snapshot_id=snapshot_id, newly_withdrawn_track_ids=newly)
 
     async def _ingest(self, release: Release, context: grpc.aio.ServicerContext) -> IngestOutcome:
-        deadline_of(context)  # expired work is not begun; what has begun is finished and may be sent again
-        (outcome,) = await self._work.ingests.run(self._work.engine.ingest, [release])
+        # Expired work is not begun; what has begun is finished and may be sent again.
+        outcome = await self._work.ingests.run(release, deadline=deadline_of(context))
         if outcome.error is not None:
             if release.audio_uri and getattr(outcome.error, "reason", "") == UriMissingError.reason:
                 raise missing(release.audio_uri) from outcome.error  # theirs may name where a link leads to

@@ -192,6 +192,7 @@ class Server:
         await refusing
         if self._forwarder is not None:
             await self._forwarder.close()
+        self._work.ingests.refuse()
         await asyncio.to_thread(self._work.close)
 
     async def _poll(self) -> None:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from grpc_service.batcher import MicroBatcher
 from grpc_service.errors import DeadlineExpiredError
+from grpc_service.gathering import IngestGatherer
 from grpc_service.options import ServerOptions
 from grpc_service.ports import ServedEngine
 from grpc_service.workers import BoundedPool, ByteBudget
@@ -33,7 +34,7 @@ class Work:
     ----------
     searches : MicroBatcher
         For queries.
-    ingests : BoundedPool
+    ingests : IngestGatherer
         For tracks that come in.
     lookups : BoundedPool
         For short reads and withdrawals.
@@ -56,8 +57,10 @@ class Work:
             max_batch=options.max_batch_queries,
             max_wait_s=options.max_wait_s,
         )
-        self.ingests = BoundedPool(
-            "ingest", threads=options.ingest_threads, queue_size=options.ingest_queue_size, retry_after_s=1.0
+        self.ingests = IngestGatherer(
+            lambda releases: engine.ingest(releases),
+            threads=options.ingest_threads,
+            queue_size=options.ingest_queue_size,
         )
         self.lookups = BoundedPool(
             "lookup", threads=LOOKUP_THREADS, queue_size=options.max_concurrent_rpcs, retry_after_s=0.1
@@ -70,7 +73,7 @@ class Work:
         self.draining = asyncio.Event()
 
     def close(self) -> None:
-        """Fail what waits, let what is in progress finish, and close the engine. Blocks."""
+        """Fail what waits, let what is in progress finish, and close the engine. Blocks; behind `ingests.refuse`."""
         self.searches.close()
         for pool in (self.ingests, self.lookups, self.feedback, self.refreshes):
             pool.close()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from encoders import AudioFileError, AudioLimits, AudioTooLargeError, decode_audio
 from index import (
     Searcher,
+    SearchView,
     ServedVector,
     Store,
     Tier,
@@ -291,23 +292,21 @@ class Ingester:
         """Make what is new durable, then findable. Called inside the gate: no publish happens meanwhile."""
         changed = [one for one in work if one.is_new]
         heard = [(one.record.track_id, one.content) for one in changed if one.prepared.waveform is not None]
-        if changed:
-            with clock.time("write"):
-                self._store.commit(
-                    WriteBatch(
-                        tracks=[one.record for one in changed],
-                        content={self._encoder().encoder_id: heard} if heard else {},
-                    )
-                )
+        batch = WriteBatch(
+            tracks=[one.record for one in changed],
+            content={self._encoder().encoder_id: heard} if heard else {},
+        )
         if self._searcher.snapshot is None:
+            self._write(batch, clock)
             return {}
         view = self._searcher.view()
-        placed = self._store.served_vectors(
-            view.space_id, [one.record.track_id for one in work], snapshot=view.snapshot
-        )
+        placed = self._placed(view, work)
         warm_ids = {track_id for track_id, row in placed.items() if row.tier is Tier.COLLABORATIVE}
         if any(one.record.track_id in warm_ids for one in changed):
-            self._projectors.forget()  # the catalogue has changed, and the cold tracks below may lean on it
+            # The catalogue changes, and the cold tracks below may lean on it.
+            self._write(batch, clock)
+            batch = WriteBatch()
+            self._projectors.forget()
         # A warm track keeps the place that its listeners gave it.
         cold = [
             one
@@ -325,9 +324,8 @@ class Ingester:
                 projector = self._projectors.get(view.space_id, self._encoder().encoder_id)
                 if projector is not None:
                     rows = projector.project([one.record for one in cold], np.stack([one.content for one in cold]))
-        if rows:
-            with clock.time("write"):
-                self._store.commit(WriteBatch(fresh={view.space_id: rows}))  # the searcher hears of every commit
+        # With the tracks, and behind them: half the price of two commits. The searcher hears of every one.
+        self._write(replace(batch, fresh={view.space_id: rows} if rows else {}), clock)
         placed |= {row.track_id: row for row in rows}
         withdrawn = self._store.withdrawn()
         return {
@@ -335,6 +333,17 @@ class Ingester:
             for track_id, row in placed.items()
             if track_id not in withdrawn
         }
+
+    def _write(self, batch: WriteBatch, clock: StageClock) -> None:
+        with clock.time("write"):
+            self._store.commit(batch)
+
+    def _placed(self, view: SearchView, work: Sequence[_Work]) -> dict[str, ServedVector]:
+        """Find where tracks stand that are placed already; tracks that nobody knew need no look into the tables."""
+        new = [one.record.track_id for one in work if one.prepared.known is None]
+        shown = dict(zip(new, view.vectors(new)[0].tolist(), strict=True))
+        looked_up = [one.record.track_id for one in work if shown.get(one.record.track_id, True)]
+        return self._store.served_vectors(view.space_id, looked_up, snapshot=view.snapshot) if looked_up else {}
 
 
 def read_audio(release: Release, limits: AudioLimits) -> bytes:
