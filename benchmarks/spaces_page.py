@@ -219,7 +219,7 @@ SECTIONS = (
     (
         "The bridge",
         "bridge",
-        "python -m benchmarks.bridge FOLDER --members 2 \\\n"
+        "python -m benchmarks.bridge FOLDER \\\n"
         "    --json benchmarks/results/bridge.json --plot docs/results/bridge.png",
         bridge,
     ),

@@ -41,6 +41,7 @@ from index.fragments import ContentTarget, HeardPart
 from index.kinds import AUTO, KINDS, check_kind
 from index.layout import Home
 from index.lease import Lease
+from index.memory import give_back
 from index.near import tuning_of
 from index.object_store import is_object_store
 from index.retention import Retention, RetentionPlan
@@ -139,6 +140,7 @@ __all__ = [
     "build_snapshot",
     "check_event",
     "check_kind",
+    "give_back",
     "gpu_count",
     "is_object_store",
     "record_basis",

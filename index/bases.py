@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,15 +21,12 @@ class UnusableIndexError(Exception):
     """The files on disk do not hold the index that they should; never leaves this room: it is built anew."""
 
 
-@dataclass(frozen=True, eq=False)
-class BaseIndex:
-    """A built index in memory, rows in ascending order of track id.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IndexedRows:
+    """What is known of the n rows of an index beside their vectors, in ascending order of track id.
 
     Parameters
     ----------
-    index : faiss.IndexScalarQuantizer
-    scale : float
-        Power of two that its vectors were multiplied by.
     track_ids : pyarrow.Array of string, length n
     tiers : ndarray of int8, shape (n,)
     confidence : ndarray of float32, shape (n,)
@@ -37,6 +34,24 @@ class BaseIndex:
         Listens, low and high; NaN where not known.
     ids_sha256 : str
         Hash of the ids.
+    """
+
+    track_ids: pa.Array
+    tiers: Int8Array
+    confidence: Float32Array
+    popularity: Float32Array
+    ids_sha256: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BaseIndex(IndexedRows):
+    """A built index in memory.
+
+    Parameters
+    ----------
+    index : faiss.IndexScalarQuantizer
+    scale : float
+        Power of two that its vectors were multiplied by.
     near : Lists or None
         What an approximate kind has beside its codes.
     tuning : Tuning or None
@@ -45,13 +60,13 @@ class BaseIndex:
 
     index: Any
     scale: float
-    track_ids: pa.Array
-    tiers: Int8Array
-    confidence: Float32Array
-    popularity: Float32Array
-    ids_sha256: str
     near: Lists | None = None
     tuning: Tuning | None = None
+
+    @classmethod
+    def of(cls, rows: IndexedRows, index: Any, scale: float) -> BaseIndex:
+        """Give rows the index that was built, or read, for them."""
+        return cls(index=index, scale=scale, **{one.name: getattr(rows, one.name) for one in fields(IndexedRows)})
 
     @property
     def kind(self) -> str:

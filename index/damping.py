@@ -29,7 +29,7 @@ _EXTRA = 1024
 _ROUNDING = 1.01
 # Vectors this much shorter than the mean count as zero: their weight would leave float32's range.
 _NEGLIGIBLE = 1e-30
-_PIECE = 16_384
+_PIECE = 4096  # rows whose vectors are float32, and lengths float64, at a time
 
 
 def lengths_of(vectors: Float32Array) -> npt.NDArray[np.float64]:
@@ -65,17 +65,27 @@ class Lengths:
         scale : float
             What its vectors were multiplied by; the squares of float16 values are well within float32.
         """
-        rows = np.empty(index.ntotal, dtype=np.float32)
-        for start in range(0, index.ntotal, _PIECE):
-            piece = index.reconstruct_n(start, min(_PIECE, index.ntotal - start))
-            np.einsum("ij,ij->i", piece, piece, out=rows[start : start + len(piece)])
-        lengths = np.sqrt(rows.astype(np.float64)) / scale
-        mean = float(lengths.mean()) if lengths.any() else 1.0
-        return cls(lengths.astype(np.float32), _relative(lengths, mean), mean)
+        count = index.ntotal
+        pieces = [slice(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE)]
+        rows, total = np.empty(count, dtype=np.float32), 0.0
+        for some in pieces:
+            vectors = index.reconstruct_n(some.start, some.stop - some.start)
+            np.einsum("ij,ij->i", vectors, vectors, out=rows[some])  # squares until the mean is known
+            total += float(_roots(rows[some], scale).sum())
+        mean = total / count if total else 1.0
+        relative = np.empty(count, dtype=np.float32)
+        for some in pieces:
+            lengths = _roots(rows[some], scale)
+            rows[some], relative[some] = lengths, _relative(lengths, mean)
+        return cls(rows, relative, mean)
 
     def relative_of(self, vectors: Float32Array) -> Float32Array:
         """Give ``mu / |x|`` of vectors outside of the index, by the mu of the index."""
         return _relative(lengths_of(vectors), self.mean)
+
+
+def _roots(squares: Float32Array, scale: float) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(squares.astype(np.float64)) / scale)
 
 
 def _relative(lengths: npt.NDArray[np.float64], mean: float) -> Float32Array:

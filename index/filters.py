@@ -11,7 +11,7 @@ import numpy as np
 from index.asked import Filters
 from index.errors import InvalidQueryError
 from index.rows import Columns, Vocabulary, day_number
-from index.types import NO_DATE, Bitmap, BoolArray, Int32Array, Int64Array, Tier
+from index.types import NO_DATE, Bitmap, BoolArray, Int32Array, Tier
 
 # Compiled filters kept for one index: at a million rows each is 125 kB.
 _KEPT = 32
@@ -72,7 +72,7 @@ def passes(filters: Filters, rows: Columns, artists: Vocabulary, markets: Vocabu
     return keep
 
 
-def _rows_with(offsets: Int64Array, codes: Int32Array, wanted: Int32Array) -> BoolArray:
+def _rows_with(offsets: Int32Array, codes: Int32Array, wanted: Int32Array) -> BoolArray:
     """Rows that hold at least one of the wanted codes."""
     found = np.zeros(len(offsets) - 1, dtype=bool)
     where = np.flatnonzero(np.isin(codes, wanted))

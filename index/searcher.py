@@ -15,15 +15,16 @@ import pyarrow.compute as pc
 
 from index.approximate import make_backend
 from index.asked import Filters, SearcherStatus, SearchResult
-from index.bases import BaseIndex
+from index.bases import IndexedRows
 from index.damping import Lengths
 from index.devices import choose_device
 from index.errors import NoSnapshotError
 from index.filters import CompiledFilters, unpacked
+from index.memory import give_back
 from index.near import newer_tuning
 from index.rows import Columns, Vocabulary, aligned_columns, patched_columns, places_of
 from index.schemas import track_records
-from index.snapshots import load_base
+from index.snapshots import read_base, read_rows
 from index.state import Base, SearchState
 from index.store import Store
 from index.table_reads import ROW_VERSION
@@ -171,20 +172,27 @@ class Searcher:
         return self._catch_up()
 
     def _load(self, snapshot: SnapshotRecord) -> Base:
-        built = load_base(self._store, snapshot)
-        columns, artists, markets, tracks_version = self._columns(built)
+        built = self._store.bases.take(snapshot.snapshot_id)
+        rows = built or read_rows(self._store, snapshot)
+        columns, artists, markets, tracks_version = self._columns(rows)
+        if built is None:
+            give_back()  # what the join has let go, before the codes take as much and more
+            built = read_base(self._store, snapshot, rows)
         space = self._store.space(snapshot.space_id)
         backend = make_backend(built, device=self._device, threads=self._threads)
+        lengths = Lengths.of(built.index, built.scale) if space.metric is Metric.INNER_PRODUCT else None
+        give_back()
         return Base(
             space=space,
             snapshot=snapshot,
             backend=backend,
+            track_ids=built.track_ids,
             columns=columns,
             compiled=CompiledFilters(columns, artists, markets),
             artists=artists,
             markets=markets,
             tracks_version=tracks_version,
-            lengths=Lengths.of(built.index, built.scale) if space.metric is Metric.INNER_PRODUCT else None,
+            lengths=lengths,
             built=built,
         )
 
@@ -200,7 +208,7 @@ class Searcher:
             self._state = replace(state, base=replace(state.base, built=built, backend=backend))
         return True
 
-    def _columns(self, built: BaseIndex) -> tuple[Columns, Vocabulary, Vocabulary, int]:
+    def _columns(self, built: IndexedRows) -> tuple[Columns, Vocabulary, Vocabulary, int]:
         rows = (built.track_ids, built.tiers, built.confidence, built.popularity)
         state = self._state
         if state is not None and (before := state.base).built is not None:

@@ -11,14 +11,14 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.bases import BaseIndex, UnusableIndexError
+from index.bases import BaseIndex, IndexedRows, UnusableIndexError
 from index.codes import codes_of, encode, patch
 from index.devices import choose_device
 from index.errors import DamagedHomeError, HomeUnreachableError
@@ -31,7 +31,7 @@ from index.schemas import POPULARITY, column_popularity, column_vectors
 from index.store import Store
 from index.table_reads import ROW_VERSION
 from index.tables import Table
-from index.types import Float32Array, Int8Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
+from index.types import Float32Array, Int64Array, SnapshotRecord, SpaceRecord, utc_now
 
 _log = logging.getLogger(__name__)
 
@@ -58,21 +58,13 @@ class BuildProgress:
     total: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows of a served table at a version, without their vectors."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Rows(IndexedRows):
+    """Rows of a served table at a version."""
 
-    track_ids: pa.Array  # ascending
     order: Int64Array  # row r of the index is row order[r] of the table
     versions: Int64Array  # of the table that wrote row r of the index
-    tiers: Int8Array
-    confidence: Float32Array
-    popularity: Float32Array
-    ids_sha256: str
     model_id: str  # that most rows come from
-
-    def with_index(self, index: object, scale: float) -> BaseIndex:
-        return BaseIndex(index, scale, self.track_ids, self.tiers, self.confidence, self.popularity, self.ids_sha256)
 
 
 def build_snapshot(
@@ -157,25 +149,47 @@ def snapshot_time(snapshot_id: str) -> datetime:
 
 
 def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
-    """Take over a snapshot's index from the building of it, or read it; build it anew where its files are damaged.
-
-    What had to be built anew is written back.
+    """Take over a snapshot's index from the building of it, or read it, see `read_base`.
 
     Raises
     ------
     DamagedHomeError
         The served table cannot be read.
     """
-    built = store.bases.take(snapshot.snapshot_id)
-    if built is not None:
-        return built
+    return store.bases.take(snapshot.snapshot_id) or read_base(store, snapshot, read_rows(store, snapshot))
+
+
+def read_rows(store: Store, snapshot: SnapshotRecord) -> IndexedRows:
+    """Read what is known of a snapshot's rows beside their vectors.
+
+    Raises
+    ------
+    DamagedHomeError
+    """
+    rows = _read_rows(store.space_tables.served(snapshot.space_id), snapshot.served_version)
+    return IndexedRows(**{one.name: getattr(rows, one.name) for one in fields(IndexedRows)})
+
+
+def read_base(store: Store, snapshot: SnapshotRecord, known: IndexedRows) -> BaseIndex:
+    """Read a snapshot's index; build it anew where its files are damaged, and write it back.
+
+    Parameters
+    ----------
+    known : IndexedRows
+        From `read_rows`.
+
+    Raises
+    ------
+    DamagedHomeError
+        The served table cannot be read.
+    """
     space = store.space(snapshot.space_id)
-    table = store.space_tables.served(snapshot.space_id)
-    rows = _read_rows(table, snapshot.served_version)
     try:
-        base = _read(store, space, snapshot, rows)
+        base = _read(store, space, snapshot, known)
     except UnusableIndexError as error:
         _log.warning("index of snapshot %s: %s; building it anew from Lance", snapshot.snapshot_id, error)
+        table = store.space_tables.served(snapshot.space_id)
+        rows = _read_rows(table, snapshot.served_version)
         base = _build(table, snapshot.served_version, space, rows, lambda done: None)
         base = with_near(store, space, base, snapshot.index_kind, None, optional=False)
         try:
@@ -188,11 +202,11 @@ def load_base(store: Store, snapshot: SnapshotRecord) -> BaseIndex:
     return base
 
 
-def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: _Rows) -> BaseIndex:
+def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: IndexedRows) -> BaseIndex:
     folder = store.layout.index_folder(snapshot.snapshot_id)
     files, count, mapped = store.layout.files, len(rows.track_ids), store.layout.read_only
     found = read_index(files, folder, space, snapshot, rows.ids_sha256, count, mapped=mapped)
-    return replace(rows.with_index(found.index, found.scale), near=found.near, tuning=found.tuning)
+    return replace(BaseIndex.of(rows, found.index, found.scale), near=found.near, tuning=found.tuning)
 
 
 def _read_rows(table: Table, version: int) -> _Rows:
@@ -255,7 +269,7 @@ def _build(table: Table, version: int, space: SpaceRecord, rows: _Rows, on_rows:
 
     place = np.empty(len(rows.order), dtype=np.int64)
     place[rows.order] = np.arange(len(place))
-    return rows.with_index(*encode(batches, place, space.dim, space.metric))
+    return BaseIndex.of(rows, *encode(batches, place, space.dim, space.metric))
 
 
 def _patched(
@@ -304,4 +318,4 @@ def _patch(
     vectors = column_vectors(table.take(rows.order[changed], ["vector"], version=version)["vector"])
     index = patch(codes_of(before.index), before.scale, kept, vectors, space.metric)
     on_rows(len(changed), len(changed))
-    return (rows.with_index(index, before.scale), Before(before, kept)) if index is not None else None
+    return (BaseIndex.of(rows, index, before.scale), Before(before, kept)) if index is not None else None

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from index.backends import Backend
 from index.bases import BaseIndex
 from index.codes import unit
 from index.damping import Lengths
 from index.filters import CompiledFilters, packed
-from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted
+from index.rows import Columns, Growing, GrowingColumns, Vocabulary, find_sorted, rows_among
 from index.schemas import popularity_row
 from index.types import (
     Bitmap,
     BoolArray,
     Float32Array,
+    Int64Array,
     Metric,
     ServedVector,
     SnapshotRecord,
@@ -34,6 +36,8 @@ class Base:
 
     Parameters
     ----------
+    track_ids : pyarrow.Array of string
+        Ascending, one a row.
     tracks_version : int
         Version of the tracks table that `columns` was joined with.
     lengths : Lengths or None
@@ -45,6 +49,7 @@ class Base:
     space: SpaceRecord
     snapshot: SnapshotRecord
     backend: Backend
+    track_ids: pa.Array
     columns: Columns
     compiled: CompiledFilters
     artists: Vocabulary
@@ -144,7 +149,7 @@ class SearchState:
             # Perhaps newer than this state: then a commit is returning just now, and either answer is right.
             fresh: Float32Array = self.fresh.vectors.view()[row]
             return fresh
-        row = find_sorted(self.base.columns.track_ids, track_id)
+        row = find_sorted(self.base.track_ids, track_id)
         return self.base.backend.vectors(np.array([row]))[0] if row >= 0 else None
 
     def _versions(self, track_id: str) -> tuple[int, int] | None:
@@ -153,7 +158,7 @@ class SearchState:
         if row is not None:
             shown = self.fresh.provenance[row]
             return shown.fresh_version, shown.tracks_version
-        if find_sorted(self.base.columns.track_ids, track_id) >= 0:
+        if find_sorted(self.base.track_ids, track_id) >= 0:
             return self.base.snapshot.fresh_version, self.base.tracks_version
         return None
 
@@ -203,7 +208,7 @@ class SearchState:
         ]
         dead = {*moved, *newly_masked}
         dead_fresh = [self.fresh.newest[track_id] for track_id in dead if track_id in self.fresh.newest]
-        dead_base = [find_sorted(self.base.columns.track_ids, track_id) for track_id in dead]
+        dead_base = rows_among(self.base.track_ids, dead)
         if rows:
             self.fresh.extend(rows)
         return self._without(dead_base, dead_fresh, newly_masked)
@@ -229,7 +234,7 @@ class SearchState:
             vector = self.fresh.vectors.view()[row].copy()
             tier, confidence, popularity, version = old.tier, old.confidence, old.popularity, old.fresh_version
         else:
-            at = find_sorted(self.base.columns.track_ids, track_id)
+            at = find_sorted(self.base.track_ids, track_id)
             vector = self.base.backend.vectors(np.array([at]))[0]
             tier, confidence = Tier(int(self.base.columns.tiers[at])), float(self.base.columns.confidence[at])
             listens, low, high = self.base.columns.popularity[at].tolist()
@@ -237,18 +242,17 @@ class SearchState:
             version = self.base.snapshot.fresh_version
         return vector, _Provenance(track, tier, confidence, popularity, version, tracks_version)
 
-    def _without(self, dead_base: Iterable[int], dead_fresh: Iterable[int], masked: Collection[str]) -> SearchState:
+    def _without(self, dead_base: Int64Array, dead_fresh: Iterable[int], masked: Collection[str]) -> SearchState:
         count = len(self.fresh.provenance)
         fresh_alive = np.ones(count, dtype=bool)
         fresh_alive[: len(self.fresh_alive)] = self.fresh_alive
         fresh_alive[list(dead_fresh)] = False
         bitmap, alive_count = self.base_alive, self.base_alive_count
-        rows = np.array([row for row in dead_base if row >= 0], dtype=np.int64)
-        if len(rows):
+        if len(dead_base):
             if bitmap is None:
                 bitmap = packed(np.ones(self.base.backend.count, dtype=bool))
             bitmap = bitmap.copy()
-            alive_count -= _clear(bitmap, np.unique(rows))
+            alive_count -= _clear(bitmap, np.unique(dead_base))
         return replace(
             self,
             base_alive=bitmap,

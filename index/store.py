@@ -318,7 +318,8 @@ class Store(SpaceStore):
         """
         tracks = self._tracks.read(columns=["track_id", "basis"])
         gone = pc.is_in(tracks["track_id"], value_set=pa.array(sorted(self.withdrawn()), pa.string()))
-        return self._spaces.stale(snapshot, self._feedback.with_events(tracks.filter(pc.invert(gone))))
+        tracks = tracks.filter(pc.invert(gone))
+        return self._spaces.stale(snapshot, self._feedback.with_events(tracks)) if tracks.num_rows else []
 
     def versions(self, space_id: str) -> tuple[int, int, int]:
         """Give the latest versions of a space's fresh table, of the tracks table and of the withdrawn ids."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,6 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Bitmap = npt.NDArray[np.uint8]
 """One bit a row, least significant bit first: what `faiss.IDSelectorBitmap` reads."""
-StringArray = np.ndarray[Any, Any]
-"""Array of dtype ``numpy.dtypes.StringDType()``."""
 
 MAX_K = 2048
 """Largest k of a query: where the GPU's top-k selection stops (FAISS, ``getMaxKSelection``), on both devices alike."""

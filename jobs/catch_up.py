@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with
+from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with, give_back
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
@@ -125,6 +125,7 @@ class CatchUp:
         if (snapshot := self._searcher.snapshot) is not None:
             self._others_wrote(snapshot.space_id)  # from here on it counts what they write
             self._project_missing(snapshot, self._gate.alone, self._all)
+            give_back()
 
     def _note_commit(self, committed: Committed) -> None:
         """Follow the versions of the tables that this process writes; one left out in between was another's."""

@@ -6,10 +6,11 @@ import threading
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.rows import Columns, Vocabulary, aligned_columns, patched_columns, places_of
+from index.rows import Columns, Vocabulary, aligned_columns, find_sorted, patched_columns, places_of, rows_among
 from index.schemas import tracks_table
 from index.types import TrackRecord
 from tests.index.search_oracle import day
@@ -51,7 +52,6 @@ def words(columns: Columns, artists: Vocabulary, markets: Vocabulary) -> list[tu
     places = {int(markets.known([name])[0]): name for name in ("DE", "FR", "SE") if len(markets.known([name]))}
     return [
         (
-            columns.track_ids[row],
             int(columns.tiers[row]),
             float(columns.confidence[row]),
             int(columns.release_day[row]),
@@ -99,3 +99,14 @@ def test_no_two_words_get_one_code_from_two_threads():
         one.join()
     known = vocabulary.known(f"{thread}-{number}" for thread in range(4) for number in range(5000))
     assert len(set(known.tolist())) == 20_000
+
+
+@pytest.mark.parametrize("bisected", [0, 1024])
+def test_rows_are_found_by_their_ids_however_many_are_asked_for(bisected: int, monkeypatch) -> None:
+    monkeypatch.setattr("index.rows._BISECTED", bisected)
+    ids = pa.array(sorted(["a", "b", "b c", "ä", "z", "\U0001f3b5"]))
+    wanted = ["\U0001f3b5", "a", "nowhere", "", "ä"]
+    assert sorted(rows_among(ids, wanted)) == [0, 4, 5]
+    assert [find_sorted(ids, one) for one in wanted] == [5, 0, -1, -1, 4]
+    assert rows_among(ids, []).tolist() == []
+    assert rows_among(ids.slice(0, 0), wanted).tolist() == []

@@ -77,7 +77,7 @@ def make_base(rows: dict[str, OracleRow], metric: Metric, *, copies: int = 1) ->
     compiled = CompiledFilters(columns, artists, markets)
     backend = CpuFlat(index, 1024.0, threads=1)
     lengths = Lengths.of(index, 1024.0) if metric is Metric.INNER_PRODUCT else None
-    return Base(space, snapshot, backend, columns, compiled, artists, markets, 10, lengths)
+    return Base(space, snapshot, backend, pa.array(ids, pa.string()), columns, compiled, artists, markets, 10, lengths)
 
 
 @st.composite
