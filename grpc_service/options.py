@@ -52,8 +52,12 @@ class ServerOptions:
         no details.
     grace_s : float
         How long calls may go on once the server is told to stop, 0 to 3600.
+    max_query_wait_s : float
+        How long a query may be expected to wait, 0.001 to 60, seconds. Where it is longer for more than a moment, so
+        many are refused, unread (QUEUE_FULL, with RetryInfo), that the others wait about so long; see
+        `grpc_service.admission`.
     query_queue_size : int
-        Queries that may wait for a search, 1 or more; beyond it QUEUE_FULL.
+        Queries that may wait for a search, 1 or more; beyond it QUEUE_FULL. Batches and streams bring many a call.
     max_batch_queries : int
         Queries that one search takes, and that one BatchSearchNeighbors may ask, 1 to 65536.
     max_wait_s : float
@@ -91,6 +95,7 @@ class ServerOptions:
     max_message_bytes: int = 32 * _MIB
     max_concurrent_rpcs: int = 1024
     grace_s: float = 30.0
+    max_query_wait_s: float = 0.02
     query_queue_size: int = 8192
     max_batch_queries: int = 1024
     max_wait_s: float = 0.0
@@ -114,6 +119,7 @@ class ServerOptions:
         self._check("grace_s", 0, 3600)
         self._check("max_batch_queries", 1, 65536)
         self._check("max_wait_s", 0, 1)
+        self._check("max_query_wait_s", 0.001, 60)
         self._check("ingest_threads", 1, 256)
         self._check("ingest_queue_size", 0, math.inf)
         self._check("keepalive_s", 1, 86400)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from index import Hits, TrackRecord
 
 DEFAULT_K = 10
+_VIEWS = frozenset(neighbor_pb.HitView.values())  # which makes a list at each call
 _MARKET = re.compile("[A-Z]{2}")
 Describe = Callable[[Sequence[str]], Sequence["TrackRecord | None"]]
 SearchRequest = neighbor_pb.SearchNeighborsRequest | neighbor_pb.BatchSearchNeighborsRequest
@@ -125,7 +126,7 @@ def shared_arguments(request: SearchRequest) -> dict[str, Any]:
             f"max_per_artist is {request.max_per_artist}; give 1 or more, or leave it out for no cap.",
             field="max_per_artist",
         )
-    if request.view not in neighbor_pb.HitView.values():
+    if request.view not in _VIEWS:
         raise RequestError(f"View {request.view} does not exist; use PACKED or FULL.", field="view")
     return {
         "k": request.k if request.HasField("k") else DEFAULT_K,

@@ -17,6 +17,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from grpc_service.admin import AdminServicer
+from grpc_service.admission import Admission, CoreCalls
 from grpc_service.embeddings import EmbeddingServicer
 from grpc_service.feedback import FeedbackServicer
 from grpc_service.forwarding import Forwarder
@@ -63,9 +64,16 @@ SERVICES: tuple[str, ...] = tuple(
 )
 """Full names of our services, as health and reflection know them."""
 
+ALONE = "/anacrusis.v1.NeighborService/SearchNeighbors"
+"""The method whose calls no others have to stand behind: health checks, and what one looks into a full server with."""
+
 FLUSH_S = 0.25  # what the last replies get to leave, in seconds
 
 COUNT_INTERVAL_S = 60.0  # between two counts of fragments and versions, which grow over hours
+
+CORE_CALLS, MOST_CORE_CALLS = 1 << 12, 1 << 13
+"""Calls that may wait in gRPC's core: beyond its own limits, of about a thousand, it cancels them without a word. It is
+for our admission to refuse."""
 
 HEADROOM_RPCS = 64  # health, reflection and refusals on their way out, beyond the calls that are let in
 
@@ -120,20 +128,22 @@ class Server:
         self._work = Work(engine, options)
         self._health = HealthServicer()
         self._forwarder = Forwarder(worker.forwards_to) if worker is not None and worker.forwards_to else None
-        self._calls = StatusInterceptor(options.max_concurrent_rpcs, self._forwarder)
         self._following: list[asyncio.Task[None]] = []
-        self._grpc = grpc.aio.server(
+        core = CoreCalls()
+        admission = Admission(core.unfinished, options.max_query_wait_s)
+        self._calls = StatusInterceptor(options.max_concurrent_rpcs, admission, self._forwarder)
+        self._grpc = core.watched_server(
+            _channel_arguments(options, shared_port=worker is not None),
             interceptors=[self._calls],
             maximum_concurrent_rpcs=2 * options.max_concurrent_rpcs + HEADROOM_RPCS,
-            options=_channel_arguments(options, shared_port=worker is not None),
         )
-        work, server = self._work, self._grpc
+        work, server = self._work, _Registering(self._grpc)
         add_neighbor_service(NeighborServicer(work), server)  # type: ignore[no-untyped-call]
         add_release_service(ReleaseServicer(work), server)  # type: ignore[no-untyped-call]
         add_embedding_service(EmbeddingServicer(work), server)  # type: ignore[no-untyped-call]
         add_feedback_service(FeedbackServicer(work), server)  # type: ignore[no-untyped-call]
         add_admin_service(AdminServicer(work), server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
             self._grpc,
@@ -253,6 +263,28 @@ async def serve(
         await server.stop()
 
 
+class _Registering:
+    """What generated code registers services with: `ALONE` has a queue of its own in gRPC's core, others share one.
+
+    By itself every method gets one, and gRPC looks at each of twenty whenever one call of any of them comes.
+
+    Parameters
+    ----------
+    server : grpc.aio.Server
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
+        alone = {name: handler for name, handler in handlers.items() if f"/{service}/{name}" == ALONE}
+        if alone:
+            self._server.add_registered_method_handlers(service, alone)
+
+
 def _obey(orders: Orders, server: Server, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
     def on_loop(act: Callable[[], object]) -> None:
         try:
@@ -326,4 +358,6 @@ def _channel_arguments(options: ServerOptions, *, shared_port: bool) -> list[tup
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.server.max_pending_requests", CORE_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_CORE_CALLS),
     ]
