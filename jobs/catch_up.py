@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with, give_back
-from index.tables import ROW_VERSION
+from index.table_reads import ROW_VERSION
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
