@@ -84,12 +84,12 @@ def test_what_one_worker_acknowledges_all_of_them_show(home: Path) -> None:
             taken = (upload if number % 2 else ingest)(channel, f"new-{number}")
             assert taken.state == release_pb.INGEST_STATE_CREATED
             assert all(f"new-{number}" in found(each) for each in channels)
-        for number, channel in enumerate(channels):
+        for number, channel in enumerate(channels[:6]):
             stub = ReleaseServiceStub(channel)
             gone = stub.WithdrawTracks(release_pb.WithdrawTracksRequest(track_ids=[f"new-{number}"]), timeout=60)
             assert list(gone.newly_withdrawn_track_ids) == [f"new-{number}"]
             assert not any(f"new-{number}" in found(each) for each in channels)
-        for channel in channels[:3]:
+        for channel in channels[:2]:
             (refreshed,) = [
                 step
                 for step in AdminServiceStub(channel).RefreshArtists(RefreshArtistsRequest(all=True), timeout=60)
