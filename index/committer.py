@@ -47,6 +47,8 @@ class GroupCommitter:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.writing = threading.Lock()
+        """Held while a group is written, until whoever follows commits has heard of it."""
 
     def commit(self, batch: WriteBatch) -> CommitReceipt:
         """Write a batch with whatever others want written, and return once it is durable.
@@ -89,7 +91,8 @@ class GroupCommitter:
                 while self._waiting and rows + self._waiting[0][0].row_count <= _GROUP_ROWS:
                     rows += self._waiting[0][0].row_count
                     group.append(self._waiting.popleft())
-            self._write(group)
+            with self.writing:
+                self._write(group)
             try:
                 self._tidy()
             except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -155,6 +156,13 @@ class Store(SpaceStore):
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def between_commits(self) -> AbstractContextManager[object]:
+        """Keep commits of this store waiting while the body of a ``with`` runs; it must not commit.
+
+        What the tables hold and their listeners have not heard of was then written by others.
+        """
+        return self._committer.writing
 
     def backfill(self, encoder_id: str, dim: int) -> ContentBackfill:
         """Begin, or go on, bringing content vectors that many processes write; see `ContentBackfill`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from index import Searcher, SnapshotRecord, Store, WriteBatch, basis_with, give_back
+from index.table_reads import ROW_VERSION
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
@@ -50,12 +51,12 @@ class CatchUp:
         self._encoder = encoder
         self._gate = gate
         self._counting = threading.Lock()
-        self._others = False  # somebody else wrote, or something is to be tried again
-        self._others_tracks = False
+        self._again = False  # something is to be tried again
         self._reached = ""  # the last track of those that are missing that was looked at, where some are left
         self._from_the_start = False  # somebody wrote since: some before it may be missing again
         self._left = False  # whether it was said that a refresh has to project them
         self._seen = ("", 0, 0, 0)  # the served space; the versions of its fresh table, of the tracks, of the feedback
+        self._own: tuple[set[int], set[int], set[int]] = (set(), set(), set())  # versions that this process wrote since
         self._unsubscribe = store.subscribe(self._note_commit)
 
     def close(self) -> None:
@@ -128,33 +129,43 @@ class CatchUp:
             give_back()
 
     def _note_commit(self, committed: Committed) -> None:
-        """Follow the versions of the tables that this process writes; one left out in between was another's."""
+        """Follow the versions of the tables that this process writes: others are another's, or of the upkeep."""
         with self._counting:
-            space_id, fresh, tracks, feedback = self._seen
+            fresh, tracks, feedback = self._own
             if committed.tracks:
-                self._others_tracks |= committed.tracks_version != tracks + 1
-                tracks = max(tracks, committed.tracks_version)
-            if space_id in committed.fresh_versions:
-                self._others |= committed.fresh_versions[space_id] != fresh + 1
-                fresh = max(fresh, committed.fresh_versions[space_id])
+                tracks.add(committed.tracks_version)
+            if self._seen[0] in committed.fresh_versions:
+                fresh.add(committed.fresh_versions[self._seen[0]])
             if committed.feedback_version:
-                self._others |= committed.feedback_version != feedback + 1
-                feedback = max(feedback, committed.feedback_version)
-            self._seen = (space_id, fresh, tracks, feedback)
+                feedback.add(committed.feedback_version)
 
     def _others_wrote(self, space_id: str) -> tuple[bool, bool]:
         """Tell whether others wrote tracks, vectors or feedback since the last call, and whether tracks.
 
-        Now and then it says so when nobody did.
+        Now and then it says so when nobody did: where the feedback was compacted.
         """
-        fresh, tracks, *_ = self._store.versions(space_id)
-        feedback = self._store.feedback_version()
-        with self._counting:
-            others, self._others = self._others, False
-            others_tracks, self._others_tracks = self._others_tracks, False
-            seen, self._seen = self._seen, (space_id, fresh, tracks, feedback)
-        others_tracks |= space_id != seen[0] or tracks > seen[2]
-        return others or others_tracks or fresh > seen[1] or feedback > seen[3], others_tracks
+        # Not in the midst of a commit of our own, whose versions we have not heard of.
+        with self._store.between_commits():
+            fresh, tracks, *_ = self._store.versions(space_id)
+            feedback = self._store.feedback_version()
+            with self._counting:
+                again, self._again = self._again, False
+                seen, self._seen = self._seen, (space_id, fresh, tracks, feedback)
+                own, self._own = self._own, (set(), set(), set())
+        if space_id != seen[0]:
+            return True, True
+
+        def rows_of_others(now: int, before: int, ours: set[int], versions: Callable[[], Iterable[int]]) -> bool:
+            # A compaction writes a version and no rows; that is looked for only where a version is not ours.
+            return now - before != len(ours) and any(at <= now and at not in ours for at in versions())
+
+        wrote_tracks = rows_of_others(
+            tracks, seen[2], own[1], lambda: self._store.tracks_table(since=seen[2])[0][ROW_VERSION].to_pylist()
+        )
+        wrote_fresh = rows_of_others(
+            fresh, seen[1], own[0], lambda: self._store.fresh_rows(space_id, since=seen[1]).versions
+        )
+        return again or wrote_tracks or wrote_fresh or feedback - seen[3] != len(own[2]), wrote_tracks
 
     def _project_missing(
         self,
@@ -199,7 +210,7 @@ class CatchUp:
             self._reach(chosen, found.due)
         except REFUSALS:
             with self._counting:
-                self._others = True  # so that the next sync comes back to them
+                self._again = True  # so that the next sync comes back to them
             logger.exception("stored tracks could not be projected into space %s; tried again", snapshot.space_id)
 
     def _all(self, found: Missing) -> list[str]:
@@ -213,7 +224,7 @@ class CatchUp:
         self._reached = chosen[-1] if chosen and chosen[-1] < due[-1] else ""
         if not self._reached and self._from_the_start:
             with self._counting:
-                self._others = True
+                self._again = True
         self._from_the_start &= bool(self._reached)
 
     def _serve(

@@ -176,6 +176,7 @@ def test_nothing_in_a_store_writes_to_a_home_that_is_read_only(home: Path) -> No
 def test_whatever_a_store_offers_refuses_to_write_or_is_known_to_read() -> None:
     reading = {
         "bases",
+        "between_commits",
         "changed_since",
         "news_since",
         "close",
