@@ -118,7 +118,7 @@ def _show_size(size: dict[str, Any], result: dict[str, Any]) -> None:
         f"fresh rows: {again['first_answer_s']:.2f} s. The float16 vectors are {stored / 2**20:.0f} MiB; opening and "
         f"searching them took {start['peak_bytes'] / 2**20:.0f} MiB at most and holds "
         f"{start['resident_bytes'] / 2**20:.0f} MiB; the flat kind at most {size['memory_ratio']:.2f} times the "
-        f"float16 vectors, {size['memory_ratio_float32']:.2f} times them as float32."
+        f"float16 vectors, beside the {size['few_peak_bytes'] / 2**20:.0f} MiB that it takes for hardly any."
     )
 
 

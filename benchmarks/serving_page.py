@@ -58,9 +58,9 @@ def index(result: Result) -> str:
             f"From disk to the first answer {start['first_answer_s']:.2f} s; {again['first_answer_s']:.2f} s after a "
             f"process that had just committed {again['fresh_rows']:,} fresh rows was killed. The float16 vectors "
             f"are {size['vector_bytes'] / 2**20:,.0f} MiB; opening them took {start['peak_bytes'] / 2**20:,.0f} MiB "
-            f"at most and holds {start['resident_bytes'] / 2**20:,.0f} MiB. Of the flat kind it is at most "
-            f"{size['memory_ratio']:.2f} times the float16 vectors, {size['memory_ratio_float32']:.2f} times them as "
-            "float32."
+            f"at most and holds {start['resident_bytes'] / 2**20:,.0f} MiB. Opening hardly any takes "
+            f"{size['few_peak_bytes'] / 2**20:.0f} MiB; what the flat kind takes at most beside that is "
+            f"{size['memory_ratio']:.2f} times the float16 vectors."
         )
     if result["growth"]:
         parts.append(
