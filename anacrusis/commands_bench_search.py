@@ -47,7 +47,7 @@ def index(
 ) -> None:
     """Measure single queries in process beside other libraries, at the same recall; memory, start-up and filters.
 
-    On a home in a temporary folder, and on indexes of the peers that are installed (`pip install 'anacrusis[bench]'`):
+    On a home in a temporary folder, and on indexes of the peers that are installed (the extra `bench`):
     each in a process of its own and on one core, all asked in turns. Peers are tuned on other queries until they reach
     recall@100 of 0.99; this search is measured as it is served. A million vectors take about 8 GB of disk and half an
     hour, most of it the building of the peers' graphs.

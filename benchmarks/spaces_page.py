@@ -124,9 +124,9 @@ def refresh(result: Mapping[str, Any]) -> str:
         "A made catalogue: clustered vectors, artists with a realistic spread of track counts, a third of the tracks "
         f"warm, a ranking transfer of {networks}. In one run "
         "everything is projected, and then what is touched after 1 % of the artists got or lost a warm track; the "
-        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats}, for the share of "
-        "the ratio of each pair; memory is the process's peak. The seconds hold the upkeep of the home that "
-        "ends each refresh, the stages do not.\n\n"
+        f"seconds of projecting go with the tracks, the others hardly. Medians of {repeats} (everything once at "
+        "a million), for the share of the ratio of each pair; memory is the process's peak. The seconds hold the "
+        "upkeep of the home that ends each refresh, the stages do not.\n\n"
         + table(
             [
                 "tracks",
