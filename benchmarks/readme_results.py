@@ -132,7 +132,8 @@ def spaces() -> str:
         f"without a bridge; two fits anew agree on {overlap['second refit']}. The new training's listeners find cold "
         f"tracks with an NDCG@20 of {ndcg['bridged']} (fitted anew: {ndcg['refit']}, without a bridge: "
         f"{ndcg['no bridge']}).\n"
-        f"- A refresh after 1 % of the artists have changed costs, beside one of everything, {shares}, the upkeep that ends it included.\n"
+        f"- A refresh after 1 % of the artists have changed costs, beside one of everything, {shares}, the upkeep "
+        "that ends it included.\n"
         f"- Of {load['calls']:,} calls while trainings were imported, published, refitted and rolled back, "
         f"{sum(load['failures'].values())} failed, and no answer mixed two spaces."
     )
