@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from encoders import AudioLimits, EncoderError, decode_audio
 from index import ContentTarget
 from jobs.errors import RayError
-from jobs.ingest import read_audio
 from jobs.outcome import REFUSALS
 from jobs.release import Release
+from jobs.release_audio import read_audio
 
 if TYPE_CHECKING:
     from encoders import Encoder

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders import AudioFileError, AudioLimits, AudioTooLargeError, decode_audio
+from encoders import AudioLimits, decode_audio
 from index import (
     Searcher,
     SearchView,
@@ -36,6 +36,7 @@ from jobs.gate import Gate
 from jobs.outcome import REFUSALS, IngestOutcome, IngestState, RefusalError, served_outcome, without_tracks
 from jobs.projector import Projectors
 from jobs.release import Release
+from jobs.release_audio import read_audio
 
 if TYPE_CHECKING:
     from encoders import Encoder, Waveform
@@ -344,33 +345,6 @@ class Ingester:
         shown = dict(zip(new, view.vectors(new)[0].tolist(), strict=True))
         looked_up = [one.record.track_id for one in work if shown.get(one.record.track_id, True)]
         return self._store.served_vectors(view.space_id, looked_up, snapshot=view.snapshot) if looked_up else {}
-
-
-def read_audio(release: Release, limits: AudioLimits) -> bytes:
-    """Read the encoded audio of a release.
-
-    Raises
-    ------
-    encoders.AudioFileError, encoders.AudioTooLargeError
-        When there is no file that can be read, or it is larger than is taken.
-    """
-    if isinstance(release.audio, bytes):
-        return release.audio
-    try:
-        size = release.audio.stat().st_size if release.audio.is_file() else -1
-        if size < 0:
-            raise AudioFileError(f"There is no audio file at {release.audio_uri or release.audio}.", field="audio")
-        if size > limits.max_bytes:
-            raise AudioTooLargeError(
-                f"The audio of track {release.track_id!r} has {size} bytes; at most {limits.max_bytes} are taken.",
-                field="audio",
-            )
-        return release.audio.read_bytes()
-    except OSError as error:
-        raise AudioFileError(
-            f"The audio file {release.audio_uri or release.audio} cannot be read: {error.strerror}.",
-            field="audio",
-        ) from None
 
 
 def _twice(track_id: str) -> ReleaseError:
