@@ -152,6 +152,8 @@ class CoroutineCall:
             The only message of a method that takes one, where it was received already.
         """
         self._call.on_cancel = lambda: self._loop.call_soon_threadsafe(self._leave)
+        if raw is None:  # else it was watched while it was received
+            self._call.watch()
         if self._handler.request_streaming or raw is not None:
             self._loop.call_soon_threadsafe(self._start, raw)
         else:

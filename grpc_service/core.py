@@ -17,7 +17,11 @@ from typing import Any
 import grpc
 from grpc._cython import cygrpc
 
-WAITING_CALLS = 64  # taken up ahead; each is asked for again as soon as it comes
+WAITING_CALLS = 256  # taken up ahead; each is asked for again as soon as it comes
+_WAITING = (
+    ("grpc.server.max_pending_requests", 1 << 12),
+    ("grpc.server.max_pending_requests_hard_limit", 1 << 13),
+)  # beyond those, where our thread does not get a processor: else the core cancels them by chance and without a word
 
 STUCK_S = 10.0  # behind which a call that was cancelled is not waited for any longer
 _NO_DEADLINE_S = 1e8  # the core has a number for "never" that lies centuries ahead
@@ -37,6 +41,8 @@ class CoreCall:
     ----------
     event
         Of the completion queue: a call that has come.
+    on_ended : callable
+        The server's own `on_finished`.
 
     Attributes
     ----------
@@ -54,11 +60,10 @@ class CoreCall:
         Called once the status has left, or cannot.
     """
 
-    __slots__ = ("_begun", "_call", "cancelled", "deadline", "metadata", "method", "on_cancel", "on_finished")
-
-    def __init__(self, event: Any) -> None:
+    def __init__(self, event: Any, on_ended: Callable[[], object]) -> None:
+        self._on_ended = on_ended
         self._call = event.call
-        self._begun = False
+        self._begun = self._watched = False
         self.method: str = event.call_details.method.decode("ascii", "backslashreplace")
         self.metadata: Metadata = event.invocation_metadata
         left_s = event.call_details.deadline - time.time()
@@ -66,6 +71,10 @@ class CoreCall:
         self.cancelled = False
         self.on_cancel: Callable[[], object] | None = None
         self.on_finished: Callable[[], object] | None = None
+
+    def watch(self) -> None:
+        """Notice from now on whether the caller leaves. Once, unless the call is ended at once."""
+        self._watched = True
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
     def peer(self) -> str:
@@ -118,12 +127,12 @@ class CoreCall:
             Metadata; what may be bytes has a key that ends in ``-bin``.
         """
         status = cygrpc.SendStatusFromServerOperation(tuple(trailers), _CODES[code], details.encode(), 0)
-        if message is None:
-            self._call.start_server_batch((*self._initial(), status), self._ended)
-        else:
-            self._call.start_server_batch(
-                (*self._initial(), cygrpc.SendMessageOperation(message, 0), status), self._ended
-            )
+        operations = [*self._initial(), status]
+        if message is not None:
+            operations.append(cygrpc.SendMessageOperation(message, 0))
+        if not self._watched:  # the core wants it to be asked for; of a call that is refused, together with the rest
+            operations.append(cygrpc.ReceiveCloseOnServerOperation(0))
+        self._call.start_server_batch(operations, self._ended)
 
     def _initial(self) -> tuple[Any, ...]:
         if self._begun:
@@ -138,6 +147,7 @@ class CoreCall:
                 self.on_cancel()
 
     def _ended(self, event: Any) -> None:
+        self._on_ended()
         if self.on_finished is not None:
             self.on_finished()
 
@@ -157,10 +167,12 @@ class CoreServer:
     def __init__(self, arguments: Sequence[tuple[str, Any]], on_call: Callable[[CoreCall], object]) -> None:
         self._on_call = on_call
         self._queue = cygrpc.CompletionQueue()
-        self._server = cygrpc.Server(tuple(arguments), False)
+        self._server = cygrpc.Server((*arguments, *_WAITING), False)
         self._server.register_completion_queue(self._queue)
         self._stopping = threading.Lock()
         self._takes_calls = False
+        self._unfinished = 0  # calls; on our thread
+        self._stopped = False  # the core has shut down, but for those
         self._thread = threading.Thread(target=self._serve, name="grpc", daemon=True)
 
     def add_port(self, address: str) -> int:
@@ -215,15 +227,19 @@ class CoreServer:
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
             try:
-                if event.tag is _STOPPED:  # the last call has ended; what is left in the queue are their last events
-                    self._server.destroy()
-                    self._queue.shutdown()
+                if event.tag is _STOPPED:
+                    self._stopped = True
                 else:
                     event.tag(event)
             except Exception:  # the thread must outlive anything, or every later call would wait for ever
                 _log.exception("gRPC's thread met an unexpected error and goes on")
             # An event that is kept keeps its call, which a server that is being stopped would wait for.
             del event
+            if self._stopped and not self._unfinished:
+                # Behind this no operation may be begun: the core ends the process where one is.
+                self._stopped = False
+                self._server.destroy()
+                self._queue.shutdown()
 
     def _came(self, event: Any) -> None:
         with self._stopping:
@@ -231,9 +247,13 @@ class CoreServer:
                 self._server.request_call(self._queue, self._queue, self._came)
         if not event.success:  # the server is being stopped: no call came
             return
-        call = CoreCall(event)
+        call = CoreCall(event, self._ended)
+        self._unfinished += 1
         try:
             self._on_call(call)
         except Exception:
             call.finish(code=grpc.StatusCode.INTERNAL, details="The service failed; its log says why.")
             raise
+
+    def _ended(self) -> None:
+        self._unfinished -= 1

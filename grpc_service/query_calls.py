@@ -66,6 +66,7 @@ class QueryCalls:
                 ended()
 
         call.on_finished = finished
+        call.watch()
         call.receive(lambda raw: self._read(call, raw))
 
     def _read(self, call: CoreCall, raw: bytes | None) -> None:
