@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Loads:
     def carry_out(self, order: str, **arguments: Any) -> Any:
         """Do what is ordered: connect, closed or offered."""
         return getattr(self, f"do_{order}")(**arguments)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._channel.close(cygrpc.StatusCode.cancelled, "closed")
 
     def do_connect(self, address: str, method: str, requests: str) -> int:
         """Connect to a server, and read what to ask: a file with a message a line, in hexadecimal digits."""
@@ -97,7 +102,7 @@ class Loads:
         def send() -> None:
             for number, at in enumerate(due.tolist()):
                 time.sleep(max(0.0, at - time.perf_counter()))
-                self._ask(number, lambda reply, at=at: found.add(reply, at))
+                self._ask(number, partial(found.add, due=at))
 
         sending = threading.Thread(target=send)
         sending.start()
