@@ -183,6 +183,7 @@ class Engine(AskingEngine):
         encoder_id = self.encoder.encoder_id
         if (snapshot := self.searcher.snapshot) is not None:
             self._projectors.get(snapshot.space_id, encoder_id)
+            self.store.know_keys(encoder_id, snapshot.space_id)
 
     def ingest(self, releases: Sequence[Release]) -> list[IngestOutcome]:
         """Take releases in; what is not refused is durable, and found by the next query where a space is published.
