@@ -30,7 +30,8 @@ from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome
 from jobs.progress import OnProgress, silent
 from jobs.projecting import ProjectTracks
-from jobs.projector import Projector, Projectors
+from jobs.projector import Projector
+from jobs.projectors import Projectors
 from jobs.refresh import RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
