@@ -62,8 +62,8 @@ def with_near(
     exact = CpuFlat(base.index, base.scale)
     asked, tuning = _asked(store, space.space_id), None
     if asked is not None and near.patched_rows:
-        # Of few queries the mean is below by chance in one publish of five; tuning anew costs ten times what asking more
-        # of them does, beside the queries that are served.
+        # The mean of few queries is below by chance now and then; tuning anew costs ten times what asking more of them
+        # does, beside the queries that are being served.
         for queries in (_QUERIES_AGAIN, QUERIES):
             tuning = tuning or still_holds(exact, near, held_back(store, space, base, exact, queries), asked)
     if tuning is None:
