@@ -1,6 +1,6 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
-from index.asked import Filters, Hits, SearcherStatus, SearchResult
+from index.asked import Filters, SearcherStatus, SearchResult
 from index.backfill import ContentBackfill
 from index.devices import gpu_count
 from index.errors import (
@@ -38,6 +38,7 @@ from index.feedback import (
     record_basis_column,
 )
 from index.fragments import ContentTarget, HeardPart
+from index.hits import Hits
 from index.kinds import AUTO, KINDS, check_kind
 from index.layout import Home
 from index.lease import Lease
@@ -50,7 +51,7 @@ from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
-from index.tables import TableFigures
+from index.table_figures import TableFigures
 from index.threads import set_search_threads, usable_threads
 from index.tuning import Tried, Tuning
 from index.types import (
