@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grpc_service.client_types import Popularity, Tier, popularity_from
+from grpc_service.packing import pack_ids, unpack_ids
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
 
 
@@ -48,7 +50,8 @@ class Neighbors:
     ----------
     space_id, snapshot_id : str
         What was searched.
-    track_ids : tuple of str, length n
+    packed_ids : tuple of (bytes, ndarray of uint32, shape (n,))
+        The ids of the tracks in UTF-8, one behind the other, and where each ends; `track_ids` has them as strings.
     scores : ndarray of float32, shape (n,)
     tiers : ndarray of int8, shape (n,)
         Numbers of `Tier`.
@@ -62,7 +65,7 @@ class Neighbors:
 
     space_id: str
     snapshot_id: str
-    track_ids: tuple[str, ...]
+    packed_ids: tuple[bytes, NDArray[np.uint32]]
     scores: NDArray[np.float32]
     tiers: NDArray[np.int8]
     confidence: NDArray[np.float32]
@@ -71,7 +74,12 @@ class Neighbors:
     artist_ids: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
-        return len(self.track_ids)
+        return len(self.scores)
+
+    @cached_property
+    def track_ids(self) -> tuple[str, ...]:
+        """The ids of the tracks, length n; strings are made of them when they are first asked for."""
+        return unpack_ids(*self.packed_ids)
 
     def __iter__(self) -> Iterator[Neighbor]:
         for place, track_id in enumerate(self.track_ids):
@@ -91,13 +99,13 @@ def neighbors_from_packed(space_id: str, snapshot_id: str, packed: neighbor_pb.P
     return Neighbors(
         space_id,
         snapshot_id,
-        tuple(packed.track_ids),
+        (packed.track_ids, np.frombuffer(packed.track_id_ends, dtype="<u4")),
         np.frombuffer(packed.scores, dtype="<f4"),
         np.frombuffer(packed.tiers, dtype=np.int8),
         np.frombuffer(packed.confidences, dtype="<f4"),
         np.frombuffer(packed.popularities, dtype="<f4").reshape(-1, 3)
         if packed.popularities
-        else np.full((len(packed.track_ids), 3), np.nan, np.float32),
+        else np.full((len(packed.tiers), 3), np.nan, np.float32),
     )
 
 
@@ -106,7 +114,7 @@ def neighbors_from_full(space_id: str, snapshot_id: str, hits: Sequence[neighbor
     return Neighbors(
         space_id,
         snapshot_id,
-        tuple(hit.track_id for hit in hits),
+        pack_ids([hit.track_id for hit in hits]),
         np.array([hit.score for hit in hits], np.float32),
         np.array([hit.tier for hit in hits], np.int8),
         np.array([hit.confidence for hit in hits], np.float32),

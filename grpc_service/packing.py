@@ -1,7 +1,9 @@
-"""Vectors and hits as packed bytes: what both sides of the wire agree on. NumPy and generated code only."""
+"""Vectors and ids as packed bytes: what both sides of the wire agree on. NumPy and generated code only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,3 +82,32 @@ def unpack_vectors(packed: common.PackedVectors) -> NDArray[np.float32]:
     rows = np.frombuffer(packed.data, dtype=dtype).reshape(-1, packed.dim)
     values: NDArray[np.float32] = rows.astype(np.float32, copy=False)
     return values
+
+
+def pack_ids(ids: Sequence[str]) -> tuple[bytes, NDArray[np.uint32]]:
+    """Put n ids one behind the other.
+
+    Returns
+    -------
+    (text, ends) : bytes, and ndarray of uint32, shape (n,)
+        Their UTF-8, and where each ends in it.
+    """
+    parts = [one.encode() for one in ids]
+    return b"".join(parts), np.cumsum([len(part) for part in parts], dtype=np.uint32)
+
+
+def unpack_ids(text: bytes, ends: NDArray[np.uint32]) -> tuple[str, ...]:
+    """Read what `pack_ids` gives.
+
+    Raises
+    ------
+    ValueError
+        When the ends do not part the text, or a part is no UTF-8.
+    """
+    places = [0, *ends.tolist()]
+    if places[-1] != len(text) or any(start > end for start, end in pairwise(places)):
+        raise ValueError(f"The {len(ends)} ids do not end where their {len(text)} bytes do.")
+    if text.isascii():  # then bytes and characters are counted alike, and are decoded at once
+        characters = text.decode("ascii")
+        return tuple([characters[start:end] for start, end in pairwise(places)])
+    return tuple([text[start:end].decode() for start, end in pairwise(places)])

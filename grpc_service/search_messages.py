@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_K = 10
 _VIEWS = frozenset(neighbor_pb.HitView.values())  # which makes a list at each call
 _MARKET = re.compile("[A-Z]{2}")
+_ENDS, _FLOATS = np.dtype("<u4"), np.dtype("<f4")
 Describe = Callable[[Sequence[str]], Sequence["TrackRecord | None"]]
 SearchRequest = neighbor_pb.SearchNeighborsRequest | neighbor_pb.BatchSearchNeighborsRequest
 
@@ -230,12 +231,14 @@ def pack_hits(packed: neighbor_pb.PackedHits, hits: Hits) -> None:
         Best first.
     """
     packed.SetInParent()  # also where nothing was found
-    packed.track_ids.extend(hits.track_ids)
-    packed.scores = np.asarray(hits.scores, dtype="<f4").tobytes()
-    packed.tiers = np.asarray(hits.tiers, dtype=np.int8).tobytes()
-    packed.confidences = np.asarray(hits.confidence, dtype="<f4").tobytes()
-    if not np.isnan(hits.popularity).all():
-        packed.popularities = np.asarray(hits.popularity, dtype="<f4").tobytes()
+    ids = hits.ids
+    packed.track_ids = ids.text
+    packed.track_id_ends = ids.offsets[1:].astype(_ENDS).tobytes()
+    packed.scores = hits.scores.astype(_FLOATS, copy=False).tobytes()
+    packed.tiers = hits.tiers.tobytes()
+    packed.confidences = hits.confidence.astype(_FLOATS, copy=False).tobytes()
+    if hits.knows_popularity:
+        packed.popularities = hits.popularity.astype(_FLOATS, copy=False).tobytes()
 
 
 def add_full_hits(messages: Any, hits: Hits, describe: Describe) -> None:
@@ -250,15 +253,21 @@ def add_full_hits(messages: Any, hits: Hits, describe: Describe) -> None:
     describe : callable
         Looks the tracks up.
     """
-    ids = list(hits.track_ids)
+    ids, scores, tiers, confidence, listens = (
+        hits.track_ids,
+        hits.scores,
+        hits.tiers,
+        hits.confidence,
+        hits.popularity,
+    )
     for place, (track_id, record) in enumerate(zip(ids, describe(ids), strict=True)):
         messages.add(
             rank=place + 1,
             track_id=track_id,
             title=record.title if record else "",
             artist_ids=record.artist_ids if record else (),
-            score=float(hits.scores[place]),
-            tier=common.Tier.Name(int(hits.tiers[place])),
-            confidence=float(hits.confidence[place]),
-            popularity=popularity(as_popularity(hits.popularity[place])),
+            score=float(scores[place]),
+            tier=common.Tier.Name(int(tiers[place])),
+            confidence=float(confidence[place]),
+            popularity=popularity(as_popularity(listens[place])),
         )

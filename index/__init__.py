@@ -1,6 +1,6 @@
 """The store and the search: Lance tables, snapshots, a FAISS index over them, and everything fresh to it."""
 
-from index.asked import Filters, Hits, SearcherStatus, SearchResult
+from index.asked import Filters, SearcherStatus, SearchResult
 from index.backfill import ContentBackfill
 from index.devices import gpu_count
 from index.errors import (
@@ -38,6 +38,7 @@ from index.feedback import (
     record_basis_column,
 )
 from index.fragments import ContentTarget, HeardPart
+from index.hits import Hits
 from index.kinds import AUTO, KINDS, check_kind
 from index.layout import Home
 from index.lease import Lease

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.asked import Filters, Hits
+from index.asked import Filters
 from index.damping import DampedSearch
 from index.filters import count_bits, passes
+from index.hits import HitColumns, Hits
 from index.rows import NO_ARTIST
 from index.state import SearchState
-from index.types import Bitmap, Float32Array, Int64Array
+from index.track_ids import PackedIds
+from index.types import Bitmap, BoolArray, Float32Array, Int64Array
 
 # A capped query whose best k hold too many tracks of one artist is searched again for this many times as much.
 _WIDEN = 4
+# Excluded rows of a query up to which each is compared with all that were found: 1 us each, where a set takes 20.
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,12 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
             fresh_scores = fresh_scores * damped.weights_of(state.fresh_vectors[fresh_rows])
     # Rows of both parts are numbered through: base rows first, fresh ones after them.
     fresh_rows = fresh_rows + backend.count
-    excluded = [set(ids) for ids in request.exclude] if request.exclude and any(request.exclude) else None
-    if alive_count and not len(fresh_rows) and excluded is None and request.max_per_artist is None:
+    excluded = _excluded(state, request.exclude)
+    fetch = request.k + (excluded.shape[1] if excluded is not None else 0)
+    if alive_count and not len(fresh_rows) and request.max_per_artist is None:
         # What most queries are: the search's answer is theirs.
-        scores, rows = search(queries, request.k, alive, alive_count)
-        return [_current(state, hits) for hits in _base_hits(state, rows, scores)]
-    fetch = request.k + max(map(len, excluded), default=0) if excluded is not None else request.k
+        scores, rows = search(queries, fetch, alive, alive_count)
+        return _current(state, _base_hits(state, rows, scores, excluded, request.k))
     if request.max_per_artist is not None:
         fetch *= 2
     answers: dict[int, _Found] = {}
@@ -83,16 +87,19 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
         else:
             scores = np.zeros((len(pending), 0), dtype=np.float32)
             rows = np.zeros((len(pending), 0), dtype=np.int64)
+        cut = not everything and rows.shape[1] >= fetch
         unsatisfied = []
         for position, query in enumerate(pending.tolist()):
             found = _Found(rows[position], scores[position])
             if fresh_scores is not None:
-                limit = None if everything or len(found.rows) < fetch else found.scores[fetch - 1]
-                found = _with_fresh(state, found, fresh_scores[query], fresh_rows, fetch, limit)
+                own = fresh_scores[query]
+                near = np.flatnonzero(own >= found.scores[fetch - 1]) if cut else _near(own, fetch)
+                if len(near):
+                    found = _merged(state, found, _Found(fresh_rows[near], own[near]))
             # Beyond the first `fetch` the two parts may miss rows that belong in between.
             found = found if everything else found.first(fetch)
-            if excluded is not None and excluded[query]:
-                found = _without(state, found, excluded[query])
+            if excluded is not None:
+                found = found.only(_kept(found.rows[None], excluded[[query]])[0])
             if request.max_per_artist is not None:
                 found = _capped(state, found, request.max_per_artist)
             if len(found.rows) < request.k and not everything:
@@ -101,18 +108,54 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
                 answers[query] = found.first(request.k)
         pending = np.array(unsatisfied, dtype=np.int64)
         fetch *= _WIDEN
-    return [_current(state, hits) for hits in _hits(state, [answers[query] for query in range(len(queries))])]
+    return _current(state, _hits(state, [answers[query] for query in range(len(queries))]))
 
 
-def _current(state: SearchState, hits: Hits) -> Hits:
-    """Leave out what was withdrawn after the state was made; the answer is then shorter than it might be."""
+def _current(state: SearchState, hits: list[Hits]) -> list[Hits]:
+    """Leave out what was withdrawn after the state was made; the answers are then shorter than they might be."""
     if len(state.withdrawn) == len(state.masked):
         return hits
-    kept = [at for at, track_id in enumerate(hits.track_ids) if track_id not in state.withdrawn]
-    if len(kept) == len(hits):
-        return hits
-    ids = [hits.track_ids[at] for at in kept]
-    return Hits(ids, hits.scores[kept], hits.tiers[kept], hits.confidence[kept], hits.popularity[kept])
+    current = []
+    for one in hits:
+        kept = [at for at, track_id in enumerate(one.track_ids) if track_id not in state.withdrawn]
+        current.append(one if len(kept) == len(one) else one.only(kept))
+    return current
+
+
+def _excluded(state: SearchState, exclude: Sequence[Collection[str]] | None) -> Int64Array | None:
+    """Give the rows that each query leaves out, shape (q, e), -1 where there are fewer; None where there are none."""
+    if exclude is None or not any(exclude):
+        return None
+    rows = [_rows_of(state, ids) if ids else [] for ids in exclude]
+    excluded = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for own, found in zip(excluded, rows, strict=True):
+        own[: len(found)] = found
+    return excluded if excluded.shape[1] else None
+
+
+def _rows_of(state: SearchState, track_ids: Collection[str]) -> list[int]:
+    """Give the rows of some tracks in either part, those that may be found and those that may not."""
+    rows: list[int] = state.base.track_ids.rows_of(track_ids).tolist()
+    count = len(state.fresh_alive)
+    for track_id in track_ids:
+        row = state.fresh.newest.get(track_id, -1)
+        while row >= count:  # written again since: this state shows the row before
+            row = next(
+                (at for at in reversed(range(count)) if state.fresh.provenance[at].track.track_id == track_id), -1
+            )
+        if row >= 0:
+            rows.append(state.base.backend.count + row)
+    return rows
+
+
+def _kept(rows: Int64Array, excluded: Int64Array) -> BoolArray:
+    """Say which rows, shape (q, n), are not among those that their query leaves out, shape (q, e)."""
+    if excluded.shape[1] > _COMPARED:
+        return np.stack([~np.isin(own, out) for own, out in zip(rows, excluded, strict=True)])
+    kept = np.ones(rows.shape, dtype=bool)
+    for column in excluded.T:
+        kept &= rows != column[:, None]
+    return kept
 
 
 def _fresh_scores(state: SearchState, queries: Float32Array, rows: Int64Array) -> Float32Array:
@@ -124,24 +167,8 @@ def _fresh_scores(state: SearchState, queries: Float32Array, rows: Int64Array) -
     return scores if len(rows) == len(state.fresh_vectors) else scores[:, rows]
 
 
-def _with_fresh(
-    state: SearchState,
-    found: _Found,
-    fresh_scores: Float32Array,
-    fresh_rows: Int64Array,
-    fetch: int,
-    limit: np.float32 | None,
-) -> _Found:
-    """Merge the `fetch` best fresh rows, those of them that reach a limit; ids break ties, later."""
-    near = _near(fresh_scores, fetch) if limit is None else np.flatnonzero(fresh_scores >= limit)
-    if not len(near):
-        return found
-    rows, scores = np.concatenate([found.rows, fresh_rows[near]]), np.concatenate([found.scores, fresh_scores[near]])
-    return _merged(state, rows, scores)
-
-
 def _near(scores: Float32Array, count: int) -> Int64Array:
-    """Positions, in any order, of the largest scores and of all that tie with the last: ids break ties, later."""
+    """Positions, ascending, of the largest scores and of all that tie with the last: ids break ties, later."""
     if count >= len(scores):
         return np.arange(len(scores))
     return np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
@@ -165,46 +192,31 @@ class _Found:
 
     rows: Int64Array
     scores: Float32Array
-    ids: list[str] | None = None  # where they were looked up already
 
     def first(self, count: int) -> _Found:
-        return self if count >= len(self.rows) else self.only(range(count))
+        return self if count >= len(self.rows) else _Found(self.rows[:count], self.scores[:count])
 
-    def only(self, kept: Sequence[int]) -> _Found:
-        """Take some; a range is a beginning, and taken without a copy."""
-        ids = [self.ids[at] for at in kept] if self.ids is not None else None
-        at = slice(len(kept)) if isinstance(kept, range) else list(kept)
-        return _Found(self.rows[at], self.scores[at], ids)
+    def only(self, kept: BoolArray) -> _Found:
+        return _Found(self.rows[kept], self.scores[kept])
 
 
-def _merged(state: SearchState, rows: Int64Array, scores: Float32Array) -> _Found:
-    """Order by score descending, then by track id ascending."""
-    order = np.lexsort((rows, -scores))
+def _merged(state: SearchState, base: _Found, fresh: _Found) -> _Found:
+    """Order candidates of both parts by score descending, then by track id; the fresh ones' rows ascend."""
+    rows, scores = np.concatenate([base.rows, fresh.rows]), np.concatenate([base.scores, fresh.scores])
+    order = np.argsort(-scores, kind="stable")
     rows, scores = rows[order], scores[order]
     # Base rows ascend with their ids, so only ties that fresh rows take part in need their ids compared.
-    count = state.base.backend.count
-    tied = np.flatnonzero((scores[1:] == scores[:-1]) & (rows[1:] >= count))
-    if len(tied):
-        done = 0
-        for start in tied:
-            if start < done:
-                continue
-            low, high = (
-                np.searchsorted(-scores, -scores[start], "left"),
-                np.searchsorted(-scores, -scores[start], "right"),
-            )
-            run = rows[low:high]
-            ids = _ids(state, run)
-            rows[low:high] = run[sorted(range(len(run)), key=ids.__getitem__)]
-            done = int(high)
+    tied = np.flatnonzero((scores[1:] == scores[:-1]) & (rows[1:] >= state.base.backend.count))
+    done = 0
+    for start in tied.tolist():
+        if start < done:
+            continue
+        low, high = np.searchsorted(-scores, -scores[start], "left"), np.searchsorted(-scores, -scores[start], "right")
+        run = rows[low:high]
+        ids = _ids(state, run).strings()
+        rows[low:high] = run[sorted(range(len(run)), key=ids.__getitem__)]
+        done = int(high)
     return _Found(rows, scores)
-
-
-def _without(state: SearchState, found: _Found, skip: Collection[str]) -> _Found:
-    ids = _ids(state, found.rows)
-    kept = [at for at, track_id in enumerate(ids) if track_id not in skip]
-    known = _Found(found.rows, found.scores, ids)
-    return known if len(kept) == len(ids) else known.only(kept)
 
 
 def _capped(state: SearchState, found: _Found, most: int) -> _Found:
@@ -215,65 +227,63 @@ def _capped(state: SearchState, found: _Found, most: int) -> _Found:
     artists[~fresh] = state.base.columns.primary_artist[found.rows[~fresh]]
     artists[fresh] = state.fresh_columns.primary_artist[found.rows[fresh] - count]
     taken: dict[int, int] = {}
-    kept = []
+    kept = np.ones(len(artists), dtype=bool)
     for at, artist in enumerate(artists.tolist()):
         if artist != NO_ARTIST:
             taken[artist] = taken.get(artist, 0) + 1
-            if taken[artist] > most:
-                continue
-        kept.append(at)
+            kept[at] = taken[artist] <= most
     return found.only(kept)
 
 
-def _ids(state: SearchState, rows: Int64Array) -> list[str]:
+def _ids(state: SearchState, rows: Int64Array) -> PackedIds:
     count = state.base.backend.count
     fresh = np.flatnonzero(rows >= count)
     if not len(fresh):
         return state.base.track_ids.at(rows)
-    ids = np.empty(len(rows), dtype=object)
     base = np.flatnonzero(rows < count)
-    ids[base] = state.base.track_ids.at(rows[base])
+    ids = np.empty(len(rows), dtype=object)
+    ids[base] = state.base.track_ids.at(rows[base]).strings()
     ids[fresh] = [state.fresh.provenance[row].track.track_id for row in (rows[fresh] - count).tolist()]
-    return list(ids.tolist())
+    return PackedIds.of(ids.tolist())
 
 
-def _base_hits(state: SearchState, rows: Int64Array, scores: Float32Array) -> list[Hits]:
-    """Look up what is told of rows of the base, shape (q, k): what `_hits` does where there is nothing else."""
-    columns, flat, k = state.base.columns, rows.ravel(), rows.shape[1]
-    ids = state.base.track_ids.at(flat)
-    tiers, confidence, popularity = columns.tiers[flat], columns.confidence[flat], columns.popularity[flat]
-    if len(rows) == 1:
-        return [Hits(ids, scores[0], tiers, confidence, popularity)]
-    places = (slice(start, start + k) for start in range(0, len(flat), k))
-    return [
-        Hits(ids[at], own, tiers[at], confidence[at], popularity[at]) for at, own in zip(places, scores, strict=True)
-    ]
+def _base_hits(
+    state: SearchState, rows: Int64Array, scores: Float32Array, excluded: Int64Array | None, k: int
+) -> list[Hits]:
+    """Look up what is told of rows of the base, shape (q, n): what `_hits` does where there is nothing else."""
+    if excluded is None:
+        ends = np.arange(rows.shape[1], rows.size + 1, rows.shape[1])
+        rows, scores = rows.ravel(), scores.ravel()
+    else:
+        kept = _kept(rows, excluded)
+        kept &= np.cumsum(kept, axis=1) <= k
+        ends = np.cumsum(np.count_nonzero(kept, axis=1))
+        rows, scores = rows[kept], scores[kept]
+    columns = state.base.columns
+    popularity = columns.popularity[rows] if columns.knows_popularity else None
+    ids = state.base.track_ids.at(rows)
+    return _parted(HitColumns(ids, scores, columns.tiers[rows], columns.confidence[rows], popularity), ends)
 
 
 def _hits(state: SearchState, found: Sequence[_Found]) -> list[Hits]:
     """Look up what is told of the rows, those of all queries at once: one by one it takes several times as long."""
     if not found:
         return []
-    count, columns = state.base.backend.count, state.base.columns
-    rows = np.concatenate([one.rows for one in found])
-    if all(one.ids is None for one in found):
-        ids = _ids(state, rows)
-    else:
-        ids = [track_id for one in found for track_id in (one.ids if one.ids is not None else _ids(state, one.rows))]
+    count, columns, late_columns = state.base.backend.count, state.base.columns, state.fresh_columns
+    rows, scores = np.concatenate([one.rows for one in found]), np.concatenate([one.scores for one in found])
     fresh = rows >= count
-    if not fresh.any():
-        tiers, confidence, popularity = columns.tiers[rows], columns.confidence[rows], columns.popularity[rows]
-    else:
-        base, late = rows[~fresh], rows[fresh] - count
-        tiers = np.empty(len(rows), dtype=np.int8)
-        confidence = np.empty(len(rows), dtype=np.float32)
-        popularity = np.empty((len(rows), 3), dtype=np.float32)
-        tiers[~fresh], tiers[fresh] = columns.tiers[base], state.fresh_columns.tiers[late]
-        confidence[~fresh], confidence[fresh] = columns.confidence[base], state.fresh_columns.confidence[late]
-        popularity[~fresh], popularity[fresh] = columns.popularity[base], state.fresh_columns.popularity[late]
-    hits, start = [], 0
-    for one in found:
-        at = slice(start, start + len(one.rows))
-        hits.append(Hits(ids[at], one.scores, tiers[at], confidence[at], popularity[at]))
-        start += len(one.rows)
-    return hits
+    base, late = rows[~fresh], rows[fresh] - count
+    tiers = np.empty(len(rows), dtype=np.int8)
+    confidence = np.empty(len(rows), dtype=np.float32)
+    popularity = np.empty((len(rows), 3), dtype=np.float32)
+    tiers[~fresh], tiers[fresh] = columns.tiers[base], late_columns.tiers[late]
+    confidence[~fresh], confidence[fresh] = columns.confidence[base], late_columns.confidence[late]
+    popularity[~fresh], popularity[fresh] = columns.popularity[base], late_columns.popularity[late]
+    ends = np.cumsum([len(one.rows) for one in found])
+    return _parted(HitColumns(_ids(state, rows), scores, tiers, confidence, popularity), ends)
+
+
+def _parted(columns: HitColumns, ends: Int64Array) -> list[Hits]:
+    """Give each query its own."""
+    until = ends.tolist()
+    return [Hits(columns, first, end) for first, end in zip([0, *until], until, strict=False)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import overload
 
-from index.types import Float32Array, Int8Array, Tier
+from index.hits import Hits
+from index.types import Tier
 
 
 @dataclass(frozen=True)
@@ -39,33 +40,6 @@ class Filters:
     def is_empty(self) -> bool:
         """Whether every track passes."""
         return self == Filters()
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """The answer to one query, best first; ties stand in ascending order of track id.
-
-    Parameters
-    ----------
-    track_ids : list of str, length n
-    scores : ndarray of float32, shape (n,)
-        Inner products (cosines in a cosine space), descending.
-    tiers : ndarray of int8, shape (n,)
-        Values of `Tier`.
-    confidence : ndarray of float32, shape (n,)
-        In [0, 1].
-    popularity : ndarray of float32, shape (n, 3)
-        The listens, low and high of each hit's `Popularity`; NaN where it is not known.
-    """
-
-    track_ids: list[str]
-    scores: Float32Array
-    tiers: Int8Array
-    confidence: Float32Array
-    popularity: Float32Array
-
-    def __len__(self) -> int:
-        return len(self.track_ids)
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,10 +187,14 @@ def masked(
 
 def by_score_and_row(scores: Float32Array, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
     """Put rows of equal score in order, where scores descend already, as FAISS gives them."""
-    if not (scores[:, 1:] == scores[:, :-1]).any():
+    equal = scores[:, 1:] == scores[:, :-1]
+    if not equal.any():
         return scores, rows
-    order = np.lexsort((rows, -scores), axis=-1)
-    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
+    # Of many queries few have any, and sorting all took a tenth of the search; scores that are equal change no places.
+    tied = np.flatnonzero(equal.any(axis=1))
+    rows = rows.copy()
+    rows[tied] = np.take_along_axis(rows[tied], np.lexsort((rows[tied], -scores[tied]), axis=-1), axis=-1)
+    return scores, rows
 
 
 class CpuFlat:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -80,6 +81,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.tiers)
+
+    @cached_property
+    def knows_popularity(self) -> bool:
+        """Whether the popularity of any row is known."""
+        return not bool(np.isnan(self.popularity).all())
 
 
 def aligned_columns(

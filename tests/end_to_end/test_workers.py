@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from made_catalogue import audio_bytes
 
 from anacrusis.server_process import ServerProcess, running_server
 from grpc_service.client import Client
 from grpc_service.client_errors import error_of_call
+from grpc_service.packing import unpack_ids
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as release_pb
 from grpc_service.pb.anacrusis.v1.admin_service_pb2 import GetStatusRequest, RefreshArtistsRequest
 from grpc_service.pb.anacrusis.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -45,7 +47,8 @@ def answer(channel: grpc.Channel) -> SearchNeighborsResponse:
 
 
 def found(channel: grpc.Channel) -> set[str]:
-    return set(answer(channel).packed.track_ids)
+    packed = answer(channel).packed
+    return set(unpack_ids(packed.track_ids, np.frombuffer(packed.track_id_ends, "<u4")))
 
 
 def ingest(channel: grpc.Channel, track_id: str) -> release_pb.IngestedTrack:

@@ -129,7 +129,7 @@ class FakeEngine:
         rows = [row for row in self.rows.values() if row.track_id not in exclude and (not tiers or row.tier in tiers)]
         rows.sort(key=lambda row: (-float(row.vector @ vector), row.track_id))
         rows = rows[: query.k]
-        hits = Hits(
+        hits = Hits.of(
             [row.track_id for row in rows],
             np.array([row.vector @ vector for row in rows], np.float32),
             np.array([row.tier for row in rows], np.int8),

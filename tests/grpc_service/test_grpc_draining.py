@@ -48,7 +48,7 @@ def test_draining_lets_calls_finish_and_says_not_serving(engine: FakeEngine, hol
             late.status()
         assert not engine.closed
         held.release()
-        assert call.result().packed.track_ids == ["warm-1"]
+        assert call.result().packed.track_ids == b"warm-1"
         server.join()
         assert engine.closed
 
@@ -135,7 +135,7 @@ def test_sigterm_drains_the_process(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
             (tmp_path / "go").touch()
-            assert call.result(timeout=20).packed.track_ids == ["warm-1"]
+            assert call.result(timeout=20).packed.track_ids == b"warm-1"
         assert process.wait(timeout=30) == 0
         assert process.stdout.read().strip() == "closed"
     finally:

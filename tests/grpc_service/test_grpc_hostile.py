@@ -229,7 +229,7 @@ def test_an_odd_request_id_is_replaced_and_never_logged(
 def test_odd_numbers_and_empty_batches_are_refused(channel: grpc.Channel) -> None:
     stub, release = NeighborServiceStub(channel), ReleaseServiceStub(channel)
     vector = np.ones(4, "<f2").tobytes()
-    assert len(stub.SearchNeighbors(Search(vector={"data": vector, "dim": 4, "element_type": 2})).packed.track_ids) == 5
+    assert len(stub.SearchNeighbors(Search(vector={"data": vector, "dim": 4, "element_type": 2})).packed.tiers) == 5
     invalid = "INVALID_ARGUMENT"
     for call, reason, field in (
         (lambda: stub.SearchNeighbors(Search(track_id="warm-0", k=-(2**31))), "K_OUT_OF_RANGE", "k"),

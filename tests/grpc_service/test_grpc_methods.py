@@ -64,6 +64,17 @@ def test_popularity_comes_with_every_hit_where_it_is_known(client: Client, engin
     assert len(client.neighbors_of_track("warm-0", filters=Filters(tiers=[Tier.AUDIO_ONLY]), titles=titles)) == 0
 
 
+def test_packed_ids_are_cut_at_their_ends(channel: grpc.Channel, engine: FakeEngine) -> None:
+    engine.rows["\u00fc"] = replace(engine.rows.pop("warm-2"), track_id="\u00fc")
+    ids = neighbor_service_pb2.IdList(ids=["warm-0", "warm-1"])
+    request = neighbor_service_pb2.BatchSearchNeighborsRequest(track_ids=ids, k=3)
+    for result in NeighborServiceStub(channel).BatchSearchNeighbors(request).results:
+        text, ends = result.packed.track_ids, np.frombuffer(result.packed.track_id_ends, "<u4").tolist()
+        found = [text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        assert "\u00fc" in found
+        assert len(found) == len(result.packed.tiers) == 3
+
+
 def test_popularity_that_is_known_of_no_hit_takes_no_bytes(channel: grpc.Channel, engine: FakeEngine) -> None:
     engine.rows = {track_id: replace(row, popularity=None) for track_id, row in engine.rows.items()}
     stub = NeighborServiceStub(channel)
@@ -92,7 +103,7 @@ def test_a_vector_may_be_float32_or_float16(channel: grpc.Channel, element_type:
     reply = NeighborServiceStub(channel).SearchNeighbors(
         neighbor_service_pb2.SearchNeighborsRequest(vector=vector, k=1)
     )
-    assert list(reply.packed.track_ids) == ["warm-2"]
+    assert reply.packed.track_ids == b"warm-2"
 
 
 def test_listeners_by_id_and_by_vector(client: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from grpc_service import generate
 from grpc_service.options import InvalidServerOptionError, ServerOptions, share_cores
-from grpc_service.packing import pack_vectors, unpack_vectors
+from grpc_service.packing import pack_ids, pack_vectors, unpack_ids, unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2
 
 
@@ -107,3 +107,16 @@ def test_vectors_are_little_endian_whatever_the_array() -> None:
     assert pack_vectors(np.array([1.0], ">f4")).data == b"\x00\x00\x80\x3f"
     with pytest.raises(ValueError, match="Element type 9"):
         pack_vectors(np.ones(1), 9)
+
+
+@pytest.mark.parametrize("ids", [[], ["a"], ["", "", "ab", ""], ["a", "\u00fc", "\U0001f3b5b", "\U0001f3b5"]])
+def test_ids_survive_packing(ids: list[str]) -> None:
+    text, ends = pack_ids(ids)
+    assert text == "".join(ids).encode()
+    assert unpack_ids(text, ends) == tuple(ids)
+
+
+@pytest.mark.parametrize("ends", [[], [1], [4], [2, 1, 3]])
+def test_ids_whose_ends_do_not_fit_are_refused(ends: list[int]) -> None:
+    with pytest.raises(ValueError, match="do not end where their 3 bytes do"):
+        unpack_ids(b"abc", np.array(ends, np.uint32))

@@ -59,7 +59,7 @@ def test_a_query_whose_caller_leaves_the_queue_is_never_searched(
     second.cancel()
     until(lambda: server.in_progress == 1)
     held.release()
-    assert first.result().packed.track_ids == ["warm-1"]
+    assert first.result().packed.track_ids == b"warm-1"
     stub.SearchNeighbors(neighbor_service_pb2.SearchNeighborsRequest(track_id="warm-2"))
     searched = [query.track_id for _, queries in engine.calls for query in queries]  # type: ignore[attr-defined]
     assert searched == ["warm-0", "warm-2"]
@@ -205,7 +205,7 @@ def test_leaving_a_busy_stream_harms_nobody(
         next(replies)
         replies.cancel()
     until(lambda: server.in_progress == 0)
-    assert stub.SearchNeighbors(QUERY).packed.track_ids == ["warm-1"]
+    assert stub.SearchNeighbors(QUERY).packed.track_ids == b"warm-1"
     assert [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}] == []
 
 

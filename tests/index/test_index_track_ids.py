@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from index.track_ids import TrackIds
+from index.track_ids import PackedIds, TrackIds
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
 
@@ -28,7 +28,12 @@ def test_ids_are_found_and_given_back(one_by_one, words: set[str], others: set[s
     assert len(ids) == len(expected)
     assert ids.array.to_pylist() == expected
     rows = data.draw(st.lists(st.integers(0, len(expected) - 1)) if expected else st.just([]))
-    assert ids.at(np.array(rows, dtype=np.int64)) == [expected[row] for row in rows]
+    picked = [expected[row] for row in rows]
+    packed = ids.at(np.array(rows, dtype=np.int64))
+    assert packed.strings() == PackedIds.of(picked).strings() == picked
+    assert packed.text == "".join(picked).encode()
+    first = data.draw(st.integers(0, len(picked)))
+    assert packed.part(first, len(picked)).strings() == picked[first:]
     assert [ids.find(one) for one in expected] == list(range(len(expected)))
     assert all((ids.find(one) >= 0) == (one in words) for one in others)
     wanted = [*others, *expected[::2]]
