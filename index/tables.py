@@ -202,7 +202,7 @@ class Table:
         """Append rows if all their keys are new, and give the version; None where that is not sure: nothing is done."""
         keys = rows[self.key].to_pylist()
         with self._write_lock, writing_alone(self.address) as alone:
-            if not alone or (self._known.version < 0 and self._upserts <= _KNOWN_AFTER):
+            if not keys or not alone or (self._known.version < 0 and self._upserts <= _KNOWN_AFTER):
                 return None
             with self._reading():
                 writer = self._newest_writer()
