@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
+from grpc_service.search_cost import SearchCost
 
 if TYPE_CHECKING:
     from jobs import Answer, Query
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Result = Answer | Exception
     Outcome = Sequence[Result] | Exception
 
-_SMOOTHING_QUERIES = 64  # the time that a query takes is a mean over about the last so many
 _log = logging.getLogger(__name__)
 
 
@@ -109,7 +109,7 @@ class MicroBatcher:
         self._waiting_queries = 0
         self._searching = 0  # queries of the search in progress
         self._began: float | None = None  # when that began
-        self._query_s = 0.0  # what a query takes, smoothed
+        self._cost = SearchCost()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
         self._thread.start()
@@ -184,12 +184,12 @@ class MicroBatcher:
         Returns
         -------
         float
-            In seconds: the queries before it times the time that one took lately, and what is left of the search in
-            progress; where that takes longer than it should, as much as it is late.
+            In seconds: what a search of all that wait is likely to take, and what is left of the one in progress; where
+            that takes longer than it should, as much as it is late.
         """
         began = self._began
-        late_s = time.monotonic() - began - self._searching * self._query_s if began is not None else 0.0
-        return (self._waiting_queries + more) * self._query_s + abs(late_s)
+        late_s = time.monotonic() - began - self._cost.expected_s(self._searching) if began is not None else 0.0
+        return self._cost.expected_s(self._waiting_queries + more) + abs(late_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.
@@ -282,8 +282,7 @@ class MicroBatcher:
                     start += len(group.queries)
         _deliver(outcomes)
         if wanted:
-            share = min(len(queries) / _SMOOTHING_QUERIES, 1.0)
-            self._query_s += ((time.monotonic() - now) / len(queries) - self._query_s) * share
+            self._cost.learn(len(queries), time.monotonic() - now)
             self._searching, self._began = 0, None
 
 

@@ -212,7 +212,8 @@ class CoreServer:
         """Take no more calls, and cancel those in progress; each still has to be finished by whoever has it."""
         if self._thread.is_alive():
             self.refuse()
-            self._server.cancel_all_calls()
+            if self._unfinished:  # else those who are connected would be told of an error
+                self._server.cancel_all_calls()
 
     def close(self) -> None:
         """Wait for the end of the calls that were cancelled, and let go of the port."""
