@@ -101,7 +101,7 @@ class AskingEngine:
         """
         if self._threads is not None and queries:
             most = self._threads.search_beside_encoder if self.is_encoding else self._threads.search
-            set_search_threads(min(most, len(queries)))
+            set_search_threads(most)
         return list(self._neighbors.answer(queries))
 
     def ask(self, query: Query) -> Answer:
