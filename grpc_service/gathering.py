@@ -25,10 +25,10 @@ GROUP_BYTES = 1 << 20
 """Of encoded audio that one group holds, unless a single release has more: what is decoded by one thread, one after the
 other, before the first caller has an answer. About a minute of music; what is longer gains nothing from company."""
 
-GATHER_SHARE, MAX_GATHER_S = 0.5, 0.1
-"""Behind a group of several the next one waits for this share of what that one took, at most so long. Callers who have
-their answers together send the next releases together: the first of them would else be ingested alone, while all others
-wait for it; and queries get the processor in between."""
+GATHER_S = 0.1
+"""Behind a group that was not alone the next one waits until as many are there again, at most so long. Callers who have
+their answers together send the next releases together, and those that send steadily fill the time: the first would else
+be ingested alone, at nearly the price of all. Queries get the processor in between."""
 
 RETRY_AFTER_S = 1.0
 
@@ -53,8 +53,8 @@ class _Waiting:
 class IngestGatherer:
     """A bounded queue of releases in front of the engine; to be used on one event loop.
 
-    One release alone is begun at once. Short ones that come meanwhile wait for its end and are then taken together;
-    long ones (`GROUP_BYTES`) each have a thread, as long as there is one.
+    One release alone is begun at once. Short ones that come meanwhile wait for its end, and then for company
+    (`GATHER_S`), and are taken together; long ones (`GROUP_BYTES`) each have a thread, as long as there is one.
 
     Parameters
     ----------
@@ -75,7 +75,9 @@ class IngestGatherer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
         self._waiting: deque[_Waiting] = deque()
         self._in_hand: set[str] = set()
-        self._gathered = False  # a group of short ones is under way
+        self._gathered = False  # a group of short ones is under way, or is waiting for company
+        self._expected = 0  # short ones that it waits for
+        self._gathering: asyncio.TimerHandle | None = None  # ends that wait
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -136,6 +138,9 @@ class IngestGatherer:
 
     def _begin(self) -> None:
         """Begin what there is a thread for."""
+        if self._gathering is not None and self._has_company():
+            self._gathering.cancel()
+            self._end_gathering()
         while self._free and not self._closed and (group := self._take()):
             short = _is_short(group[0])
             self._free -= 1
@@ -175,26 +180,37 @@ class IngestGatherer:
 
     async def _carry_out(self, group: Sequence[_Waiting], short: bool) -> None:
         releases = [one.release for one in group]
-        start = time.monotonic()
         results: Sequence[IngestOutcome | Exception]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._pool, self._results, releases)
         except Exception as error:  # the pool was shut down behind a caller's back
             results = [error] * len(group)
         self._free += 1
-        if short and len(group) > 1:
-            gather_s = min(GATHER_SHARE * (time.monotonic() - start), MAX_GATHER_S)
-            asyncio.get_running_loop().call_later(gather_s, self._gather_again)
-        elif short:
-            self._gathered = False
         self._in_hand.difference_update(release.track_id for release in releases)
+        if short:
+            self._expected = min(len(group) + len(self._short_ones()), GROUP_RELEASES, self._queue_size)
+            if self._expected > 1:
+                self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gather_no_more)
+            else:
+                self._gathered = False
         for one, result in zip(group, results, strict=True):
             _settle(one, result)
         self._begin()
 
-    def _gather_again(self) -> None:
-        self._gathered = False
+    def _short_ones(self) -> list[_Waiting]:
+        return [one for one in self._waiting if _is_short(one) and not one.future.done()]
+
+    def _has_company(self) -> bool:
+        there = self._short_ones()
+        return len(there) >= self._expected or sum(one.size for one in there) >= GROUP_BYTES
+
+    def _gather_no_more(self) -> None:
+        self._end_gathering()
         self._begin()
+
+    def _end_gathering(self) -> None:
+        self._gathering = None
+        self._gathered = False
 
     def _results(self, releases: Sequence[Release]) -> list[IngestOutcome | Exception]:
         """Ingest a group, and each of it by itself where that fails: one caller's trouble is no other's."""

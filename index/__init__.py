@@ -51,7 +51,7 @@ from index.schemas import ServedRows, as_popularity, vector_column
 from index.searcher import Searcher
 from index.snapshots import BuildProgress, build_snapshot
 from index.store import Store
-from index.tables import TableFigures
+from index.table_figures import TableFigures
 from index.threads import set_search_threads, usable_threads
 from index.tuning import Tried, Tuning
 from index.types import (

@@ -29,7 +29,8 @@ class ContentTables:
         self._opened: dict[str, Table] = {}
         self._lock = threading.Lock()
 
-    def _table(self, encoder_id: str) -> Table | None:
+    def table(self, encoder_id: str) -> Table | None:
+        """Open an encoder's table; None before its first vector."""
         address = self._home.content(check_name(encoder_id, "encoder_id"))
         with self._lock:
             if encoder_id not in self._opened and self._home.exists(address):
@@ -43,7 +44,7 @@ class ContentTables:
 
     def all(self) -> list[Table]:
         """Open the tables of all encoders."""
-        return [table for name in self._home.encoder_ids if (table := self._table(name)) is not None]
+        return [table for name in self._home.encoder_ids if (table := self.table(name)) is not None]
 
     def check(self, encoder_id: str, rows: Iterable[tuple[str, Float32Array]]) -> None:
         """Refuse rows that the encoder's table could not hold.
@@ -52,7 +53,7 @@ class ContentTables:
         ------
         InvalidIdError, InvalidVectorError
         """
-        table = self._table(encoder_id)
+        table = self.table(encoder_id)
         dim = _dim(table) if table is not None else None
         for track_id, vector in rows:
             check_id(track_id)
@@ -66,7 +67,7 @@ class ContentTables:
         InvalidVectorError
             It holds vectors of another length.
         """
-        table = self._table(encoder_id)
+        table = self.table(encoder_id)
         if table is None:
             empty = content_schema(dim).empty_table()
             table = Table.create(self._home.content(encoder_id), f"content/{encoder_id}", "track_id", empty)
@@ -89,7 +90,7 @@ class ContentTables:
             Vectors of an encoder that had none yet differ in length.
         """
         ids = list(vectors)
-        table = self._table(encoder_id)
+        table = self.table(encoder_id)
         wanted = _dim(table) if table is not None else len(vectors[ids[0]])
         lengths = {len(vector) for vector in vectors.values()}
         if lengths != {wanted}:
@@ -103,7 +104,7 @@ class ContentTables:
 
     def read(self, encoder_id: str, track_ids: Sequence[str] | None) -> tuple[list[str], Float32Array]:
         """Read vectors; see `Store.content`."""
-        table = self._table(encoder_id)
+        table = self.table(encoder_id)
         if table is None:
             return [], np.zeros((0, 0), dtype=np.float32)
         rows = table.read(columns=["track_id", "content"], keys=track_ids)
@@ -111,7 +112,7 @@ class ContentTables:
 
     def ids(self, encoder_id: str) -> pa.ChunkedArray:
         """Give the ids of all tracks with a vector; see `Store.heard_ids`."""
-        table = self._table(encoder_id)
+        table = self.table(encoder_id)
         if table is None:
             return pa.chunked_array([], pa.string())
         return table.read(columns=["track_id"])["track_id"]

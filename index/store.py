@@ -184,6 +184,20 @@ class Store(SpaceStore):
             check_track(track)
         return self._tracks.insert(tracks_table(tracks)) if tracks else 0
 
+    def know_keys(self, encoder_id: str, space_id: str) -> None:
+        """Look now at all keys of the tables that releases go into, so that none of them waits for that.
+
+        Parameters
+        ----------
+        encoder_id : str
+            Whose content vectors will come.
+        space_id : str
+            That will be projected into.
+        """
+        content = self._content.table(encoder_id)
+        for table in (self._tracks, self._spaces.fresh(space_id), *([content] if content is not None else [])):
+            table.know_keys()
+
     def _check(self, batch: WriteBatch) -> None:
         if self._closed:
             raise StoreClosedError("the store is closed: open it again")

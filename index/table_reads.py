@@ -67,9 +67,8 @@ def rows_of_keys(dataset: Any, names: Sequence[str], key: str, keys: Sequence[st
 
 def no_rows(dataset: Any, names: Sequence[str]) -> pa.Table:
     """Give a table of these columns without rows."""
-    fields = [
-        pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else dataset.schema.field(name) for name in names
-    ]
+    schema = dataset.schema  # made anew at every question
+    fields = [pa.field(name, pa.uint64()) if name in (ROW_VERSION, ROW_ID) else schema.field(name) for name in names]
     return pa.schema(fields).empty_table()
 
 

@@ -17,7 +17,8 @@ from index.retention import Retention, RetentionPlan, plan_retention
 from index.snapshots import snapshot_time
 from index.spaces import creation_time
 from index.store import Store
-from index.tables import Table, TableFigures
+from index.table_figures import TableFigures
+from index.tables import Table
 from index.types import SnapshotRecord, utc_now
 
 _log = logging.getLogger(__name__)

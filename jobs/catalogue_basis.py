@@ -137,6 +137,10 @@ class CatalogueBasis:
         named = model_id or f"artist mean of {encoder_id} on {int(each.sum(dtype=np.uint64)):016x}"
         return cls(model_digest(named), coded.dictionary, sums)
 
+    def same(self, other: CatalogueBasis) -> bool:
+        """Tell whether a model that read the one would read nothing else in the other."""
+        return self.model == other.model and self._sum_of == other._sum_of
+
     @cached_property
     def _sum_of(self) -> dict[str, int]:
         return dict(zip(self.artist_ids.to_pylist(), self.sums.tolist(), strict=True))

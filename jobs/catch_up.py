@@ -13,7 +13,8 @@ from index.table_reads import ROW_VERSION
 from jobs.gate import Gate
 from jobs.missing import Missing, many, missing_tracks
 from jobs.outcome import REFUSALS
-from jobs.projector import Projector, Projectors
+from jobs.projector import Projector
+from jobs.projectors import Projectors
 from jobs.rows_at_hand import RowsOf, rows_carried_from, rows_of_newest
 from jobs.warming import Warming
 

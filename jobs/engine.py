@@ -30,7 +30,8 @@ from jobs.maintain import maintain_after
 from jobs.outcome import IngestOutcome
 from jobs.progress import OnProgress, silent
 from jobs.projecting import ProjectTracks
-from jobs.projector import Projector, Projectors
+from jobs.projector import Projector
+from jobs.projectors import Projectors
 from jobs.refresh import RefreshReport, read_log, refresh_space
 from jobs.refresh_plan import RefreshPlan, plan_refresh
 from jobs.release import Release
@@ -183,6 +184,7 @@ class Engine(AskingEngine):
         encoder_id = self.encoder.encoder_id
         if (snapshot := self.searcher.snapshot) is not None:
             self._projectors.get(snapshot.space_id, encoder_id)
+            self.store.know_keys(encoder_id, snapshot.space_id)
 
     def ingest(self, releases: Sequence[Release]) -> list[IngestOutcome]:
         """Take releases in; what is not refused is durable, and found by the next query where a space is published.

@@ -29,7 +29,7 @@ from index import (
 )
 from jobs.errors import CollaborativeTrackError, JobError
 from jobs.gate import Gate
-from jobs.projector import Projectors
+from jobs.projectors import Projectors
 from jobs.warming import Warming
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from index import (
 from jobs.errors import ReleaseError
 from jobs.gate import Gate
 from jobs.outcome import REFUSALS, IngestOutcome, IngestState, RefusalError, served_outcome, without_tracks
-from jobs.projector import Projectors
+from jobs.projectors import Projectors
 from jobs.release import Release
 from jobs.release_audio import read_audio
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from grpc_service import gathering
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
 from grpc_service.gathering import GROUP_BYTES, IngestGatherer
 from index import HomeUnreachableError
@@ -96,6 +97,32 @@ async def test_a_long_release_has_a_thread_of_its_own_and_company_waits_for_none
     assert ingest.groups == [["first"], ["long"]]
     ingest.hold.set()
     await asyncio.gather(first, short, long)
+
+
+async def test_those_who_were_answered_together_go_in_together_again(
+    ingest: Ingest, gatherer: IngestGatherer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "GATHER_S", 3600.0)  # nobody waits for time to pass
+    first = await ingest.busy(gatherer)
+    others = [await waiting(gatherer, name) for name in "ab"]
+    ingest.hold.set()
+    await first
+    for turn in range(3):
+        again = await waiting(gatherer, f"again-{turn}")
+        await asyncio.gather(*others)
+        others = [again, await waiting(gatherer, f"c{turn}"), await waiting(gatherer, f"d{turn}")]
+    await asyncio.gather(await waiting(gatherer, "last"), *others)
+    assert ingest.groups[0] == ["first"]
+    assert [len(group) for group in ingest.groups[1:]] == [3] * 4
+
+
+async def test_company_that_does_not_come_is_not_waited_for_long(ingest: Ingest, gatherer: IngestGatherer) -> None:
+    first = await ingest.busy(gatherer)
+    second = await waiting(gatherer, "second")
+    ingest.hold.set()
+    await asyncio.wait_for(asyncio.gather(first, second), 20)
+    assert ingest.groups == [["first"], ["second"]]
+    assert (await asyncio.wait_for(gatherer.run(Release("third", ("someone",), b"music")), 20)).track_id == "third"
 
 
 async def test_the_trouble_of_one_is_not_that_of_its_neighbours(ingest: Ingest, gatherer: IngestGatherer) -> None:

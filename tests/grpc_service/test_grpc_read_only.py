@@ -188,7 +188,16 @@ def test_whatever_a_store_offers_refuses_to_write_or_is_known_to_read() -> None:
     reading |= {"feedback_version", "fresh_rows", "fresh_since", "fresh_version", "heard_ids", "home", "layout"}
     reading |= {"newest_rows", "open", "publish_sequence", "published", "publishes", "rollback_target", "served_rows"}
     reading |= {"served_vectors", "snapshot", "snapshots", "space", "space_tables", "spaces", "stale_ids", "standings"}
-    reading |= {"subscribe", "track", "track_columns", "tracks", "tracks_table", "user_vectors", "versions"}
+    reading |= {
+        "know_keys",
+        "subscribe",
+        "track",
+        "track_columns",
+        "tracks",
+        "tracks_table",
+        "user_vectors",
+        "versions",
+    }
     reading |= {"moved", "registry", "rollback_stack", "shown_rows", "snapshot_columns", "tables"}
     reading |= {"with_feedback_counts", "withdrawn", "withdrawn_at"}
     offered = {name: inspect.getsource(one) for name, one in vars(Store).items() if inspect.isfunction(one)}

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from index import SpaceRecord, build_snapshot, tables
+from index import SpaceRecord, build_snapshot, tables, write_locks
 from index.table_reads import ROW_VERSION
 from index.tables import Table
 
@@ -27,6 +27,8 @@ SCHEMA = pa.schema(
 _WRITER = """
 import sys, pyarrow as pa
 from index import tables
+if sys.argv.pop() == "known":
+    tables._KNOWN_AFTER = 0
 tables._COMPACT_EVERY, tables._INDEX_ROWS, tables._INDEX_PARTS = 3, 100, 3
 address, name = sys.argv[1:]
 table = tables.Table(address, "test", "key")
@@ -34,8 +36,10 @@ print("ready", flush=True); sys.stdin.readline()
 for turn in range(15):
     keys = [f"{name}-{turn}", "shared", f"k{turn:04d}"]
     table.upsert(pa.table([keys, [turn] * 3], schema=table.schema))
+    keys += [f"both-{turn}"]  # new to both, at about one moment
+    table.upsert(pa.table([keys[3:], [turn]], schema=table.schema))
     table.compact_if_due()
-    assert table.read(keys=keys).num_rows == 3
+    assert table.read(keys=keys).num_rows == 4
 print("done", flush=True)
 """
 
@@ -72,8 +76,9 @@ def test_large_tables_have_an_index_and_small_ones_none(tmp_path):
     assert "ScalarIndexQuery" in plan
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_indexed_table_is_read_and_written_as_any_other(tmp_path, seed):
+@pytest.mark.parametrize(("seed", "known_after"), [(0, 1000), (1, 3)])
+def test_an_indexed_table_is_read_and_written_as_any_other(tmp_path, monkeypatch, seed, known_after):
+    monkeypatch.setattr(tables, "_KNOWN_AFTER", known_after)
     rng = random.Random(seed)
     shown = {f"k{n:04d}": 0 for n in range(1000)}
     table = Table.create(str(tmp_path / "t.lance"), "test", "key", rows(shown))
@@ -114,11 +119,12 @@ def test_an_indexed_table_is_read_and_written_as_any_other(tmp_path, seed):
     assert indices(table) >= 1
 
 
-def test_processes_write_an_indexed_table_without_loss(tmp_path):
+@pytest.mark.parametrize("keys", ["merged", "known"])
+def test_processes_write_an_indexed_table_without_loss(tmp_path, keys):
     table = Table.create(str(tmp_path / "t.lance"), "test", "key", rows({f"k{n:04d}": -1 for n in range(200)}))
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", _WRITER, table.address, name],
+            [sys.executable, "-c", _WRITER, table.address, name, keys],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -137,6 +143,7 @@ def test_processes_write_an_indexed_table_without_loss(tmp_path):
             assert child.wait() == 0
     expected = {f"k{n:04d}": n if n < 15 else -1 for n in range(200)}
     expected |= {f"{name}-{turn}": turn for name in "AB" for turn in range(15)} | {"shared": 14}
+    expected |= {f"both-{turn}": turn for turn in range(15)}
     assert values(table.read()) == expected
     for key, value in expected.items():
         assert values(table.read(keys=[key])) == {key: value}
@@ -190,3 +197,63 @@ def test_many_keys_are_found_whatever_lies_between(tmp_path, share):
     assert newer.schema.names == ["value", "key", ROW_VERSION]
     assert set(newer["key"].to_pylist()) == {f"k{number:05d}" for number in again}
     assert table.read(columns=["key"], keys=["no"] * 300 + ["nor"]).num_rows == 0
+
+
+def test_new_keys_are_appended_and_known_ones_are_merged(tmp_path):
+    """Two writers, each of whom finds what the other has written."""
+    first = Table.create(str(tmp_path / "t.lance"), "t", "key", rows({f"k{n}": 0 for n in range(10)}))
+    second = Table(first.address, "t", "key")
+    for table in (first, second):
+        table.know_keys()
+    expected = {f"k{n}": 0 for n in range(10)}
+    for turn, table in enumerate([first, second, second, first, first, second]):
+        for batch in ({f"a{turn}": turn, f"b{turn}": turn}, {"k3": turn, f"a{turn - 1}": -1, f"c{turn}": turn}):
+            version = table.upsert(rows(batch))
+            expected |= batch
+            found = second.read(columns=["key", "value", ROW_VERSION], keys=list(batch))
+            assert values(found) == batch
+            assert found[ROW_VERSION].to_pylist() == [version] * len(batch)
+            assert values(first.read()) == expected
+        if turn == 2:
+            first.compact()
+            first.delete("key = 'b0'")
+            del expected["b0"]
+            second.upsert(rows({"b0": 9}))
+            expected["b0"] = 9
+    operations = [
+        one["operation"] if isinstance(one, dict) else type(one.operation).__name__
+        for one in lance.dataset(first.address).get_transactions(30)
+        if one is not None
+    ]
+    assert operations.count("Append") == 6  # what is new costs no merge
+
+
+def test_of_two_who_append_a_key_without_a_lock_the_later_stands(tmp_path, monkeypatch):
+    table = Table.create(str(tmp_path / "t.lance"), "t", "key", rows({"k0": 0}))
+    other = Table(table.address, "t", "key")
+    table.know_keys()
+    write = tables.write_fragments
+
+    def write_late(*args, **kwargs):
+        fragments = write(*args, **kwargs)
+        monkeypatch.undo()
+        lance.dataset(table.address).insert(rows({"new": 1, "theirs": 1}))
+        return fragments
+
+    monkeypatch.setattr(tables, "write_fragments", write_late)
+    table.upsert(rows({"new": 2, "ours": 2}))
+    expected = {"k0": 0, "new": 2, "theirs": 1, "ours": 2}
+    assert values(other.read()) == expected
+    table.upsert(rows({"theirs": 3}))
+    assert values(other.read()) == expected | {"theirs": 3}
+
+
+def test_who_stands_still_while_writing_alone_keeps_others_waiting_for_a_moment_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_locks, "_PATIENCE_S", 0.01)
+    table = Table.create(str(tmp_path / "t.lance"), "t", "key", rows({"k0": 0}))
+    table.know_keys()
+    with write_locks.writing_alone(table.address) as alone, write_locks.writing_alone(table.address) as second:
+        assert (alone, second) == (True, False)
+        table.upsert(rows({"k0": 1, "new": 1}))
+        table.upsert(rows({"newer": 2}))
+    assert values(table.read()) == {"k0": 1, "new": 1, "newer": 2}

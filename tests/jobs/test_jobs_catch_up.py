@@ -410,7 +410,7 @@ def test_feedback_of_another_process_does_not_have_the_catalogue_read_again(
         one.ingest([release()])
         other.sync()
         other.warm_up()
-        monkeypatch.setattr("jobs.projector.build_projector", counted)
+        monkeypatch.setattr("jobs.projectors.build_projector", counted)
         one.record_feedback([_play("first")])
         one.store.commit(WriteBatch(feedback=[_play("second")]))  # and ended before the vector was written
         other.sync()

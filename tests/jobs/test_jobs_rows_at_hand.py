@@ -11,7 +11,7 @@ import pytest
 from retrains import COLD, WARM, bring, first_training, hear, open_engine, serve_first, turned
 
 from index import ServedVector, Store, Tier, WriteBatch
-from jobs import Engine, Query, catch_up, missing, projector
+from jobs import Engine, Query, catch_up, missing, projectors
 from jobs.catch_up import CatchUp
 from jobs.projector import Projector
 from jobs.spaces import rollback_snapshot
@@ -151,7 +151,7 @@ def test_a_switch_reads_each_catalogue_once_however_many_ingests_pass(
     serve_second(engine, UNLIKE)  # nothing can be carried: all are projected
     monkeypatch.setattr(catch_up, "TRACKS_AT_ONCE", 1)
     projected, built, project = counted_projections(monkeypatch), [], CatchUp._project
-    build = projector.build_projector
+    build = projectors.build_projector
 
     def counted(store: Store, home: object, space_id: str, *arguments: object, **more: object) -> object:
         built.append(space_id)
@@ -162,7 +162,7 @@ def test_a_switch_reads_each_catalogue_once_however_many_ingests_pass(
         served = engine.serving()[0]
         engine._projectors.get(served, engine.encoder.encoder_id)  # as an ingest asks for it
 
-    monkeypatch.setattr(projector, "build_projector", counted)
+    monkeypatch.setattr(projectors, "build_projector", counted)
     monkeypatch.setattr(CatchUp, "_project", beside)
     with Store.open(engine.home.local or "") as other:
         other.rollback(other.snapshots("old")[0].snapshot_id)
