@@ -6,12 +6,11 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-import grpc
-
+from grpc_service.call_context import CallContext
 from grpc_service.ids import checked_id
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2_grpc as pb_grpc
-from grpc_service.work import Work, deadline_of, send
+from grpc_service.work import Work, deadline_of
 from index import Tier
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._work = work
 
     async def RefreshArtists(  # noqa: N802, D102 - the proto names and documents it
-        self, request: pb.RefreshArtistsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.RefreshArtistsRequest, context: CallContext
     ) -> None:
         artist_ids = [checked_id(artist_id, "artist_ids") for artist_id in request.artist_ids]
         deadline_of(context)
@@ -65,15 +64,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             while (step := await steps.get()) is not None:
                 space_id, snapshot_id = engine.serving()
                 progress = pb.RefreshProgress(stage=step.stage, done=step.done, total=step.total, detail=step.detail)
-                await send(
-                    context, pb.RefreshArtistsResponse(space_id=space_id, snapshot_id=snapshot_id, progress=progress)
+                await context.write(
+                    pb.RefreshArtistsResponse(space_id=space_id, snapshot_id=snapshot_id, progress=progress)
                 )
             report = await refresh
         finally:
             stop.set()  # the caller has left, or nothing is left to stop
             refresh.cancel()
-        await send(
-            context,
+        await context.write(
             pb.RefreshArtistsResponse(
                 space_id=report.space_id,
                 snapshot_id=report.snapshot_id,
@@ -91,7 +89,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         )
 
     async def GetStatus(  # noqa: N802, D102
-        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetStatusRequest, context: CallContext
     ) -> pb.GetStatusResponse:
         status = await self._work.lookups.run(self._work.engine.status)
         response = pb.GetStatusResponse(

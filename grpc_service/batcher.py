@@ -1,8 +1,8 @@
 """Turning concurrent queries into few searches.
 
 One thread owns the search (FAISS's GPU resources are not thread-safe, and OpenMP keeps a pool for every thread
-that searches). Callers on the event loop hand groups of queries in; the thread takes what has gathered, drops what
-nobody waits for any more, searches the rest in one call, and hands the results back to the loop.
+that searches). Groups of queries are handed in from any thread; it takes what has gathered, drops what nobody waits
+for any more, searches the rest in one call, and settles each group with its results.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
@@ -22,18 +22,57 @@ if TYPE_CHECKING:
     from jobs import Answer, Query
 
     Result = Answer | Exception
+    Outcome = Sequence[Result] | Exception
 
+_SMOOTHING_QUERIES = 64  # the time that a query takes is a mean over about the last so many
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Queries of one call, which are searched together."""
+class QueryGroup(ABC):
+    """Queries of one call, which are searched together.
 
-    queries: Sequence[Query]
-    future: asyncio.Future[Sequence[Result]]
-    loop: asyncio.AbstractEventLoop
-    deadline: float | None
+    Parameters
+    ----------
+    queries : sequence of Query
+        At least one.
+    deadline : float, optional
+        On the clock of `time.monotonic`; a group that is still waiting then is dropped.
+    """
+
+    def __init__(self, queries: Sequence[Query], deadline: float | None) -> None:
+        self.queries = queries
+        self.deadline = deadline
+
+    @property
+    @abstractmethod
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the outcome any more."""
+
+    @abstractmethod
+    def settle(self, outcome: Outcome) -> None:
+        """Take the outcome: once, on the searching thread or the one that closes the batcher. Must not raise.
+
+        Parameters
+        ----------
+        outcome : sequence or Exception
+            One `Answer` or exception a query, in order; or what befell the group.
+        """
+
+
+class _Awaited(QueryGroup):
+    """One that a coroutine waits for."""
+
+    def __init__(self, queries: Sequence[Query], deadline: float | None) -> None:
+        super().__init__(queries, deadline)
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Sequence[Result]] = self.loop.create_future()
+
+    @property
+    def abandoned(self) -> bool:
+        return self.future.done()
+
+    def settle(self, outcome: Outcome) -> None:
+        _wake(self.loop, [(self, outcome)])
 
 
 class MicroBatcher:
@@ -64,10 +103,13 @@ class MicroBatcher:
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         # Its waiting happens in C: a condition variable costs a wake-up more, and ten microseconds of Python a call.
-        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
-        self._next: _Group | None = None  # did not fit into the batch before
+        self._groups: queue.SimpleQueue[QueryGroup | None] = queue.SimpleQueue()
+        self._next: QueryGroup | None = None  # did not fit into the batch before
         self._counting = threading.Lock()
         self._waiting_queries = 0
+        self._searching = 0  # queries of the search in progress
+        self._began: float | None = None  # when that began
+        self._query_s = 0.0  # what a query takes, smoothed
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
         self._thread.start()
@@ -103,19 +145,51 @@ class MicroBatcher:
         Exception
             Whatever the search itself raised.
         """
-        loop = asyncio.get_running_loop()
-        group = _Group(queries, loop.create_future(), loop, deadline)
+        group = _Awaited(queries, deadline)
+        self.put(group)
+        return await group.future
+
+    def put(self, group: QueryGroup) -> None:
+        """Have a group answered; it will be settled. From any thread.
+
+        Parameters
+        ----------
+        group : QueryGroup
+
+        Raises
+        ------
+        QueueFullError, DrainingError
+            As `submit`; then it will not be settled.
+        """
+        count = len(group.queries)
         with self._counting:
             if self._closed:
                 raise _draining()
-            if self._waiting_queries + len(queries) > self._queue_size:
+            if self._waiting_queries + count > self._queue_size:
                 raise QueueFullError(
                     f"{self._waiting_queries} queries are waiting and {self._queue_size} may; try again shortly.",
                     retry_after_s=0.05,
                 )
-            self._waiting_queries += len(queries)
+            self._waiting_queries += count
             self._groups.put(group)
-        return await group.future
+
+    def expected_wait_s(self, more: int = 0) -> float:
+        """Return how long a query that comes now is likely to wait for its answer.
+
+        Parameters
+        ----------
+        more : int, optional
+            Queries that are known of and have not been handed in.
+
+        Returns
+        -------
+        float
+            In seconds: the queries before it times the time that one took lately; no less than the time for which the
+            search in progress has been going on.
+        """
+        began = self._began
+        ahead_s = (self._waiting_queries + self._searching + more) * self._query_s
+        return max(ahead_s, time.monotonic() - began) if began is not None else ahead_s
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.
@@ -142,9 +216,9 @@ class MicroBatcher:
             except Exception:  # the thread must outlive anything, or every later query would wait for ever
                 _log.exception("the searching thread met an unexpected error and goes on")
 
-    def _gather(self) -> list[_Group] | None:
+    def _gather(self) -> list[QueryGroup] | None:
         """Wait for work and take a batch of it; None when closed."""
-        groups: list[_Group] = []
+        groups: list[QueryGroup] = []
         taken = 0
         group, self._next = self._next or self._groups.get(), None
         until = time.monotonic() + self._max_wait_s
@@ -167,7 +241,7 @@ class MicroBatcher:
             return None
         return groups
 
-    def _left(self) -> list[_Group]:
+    def _left(self) -> list[QueryGroup]:
         """Take all that waits."""
         left = [] if self._next is None else [self._next]
         while True:
@@ -178,23 +252,24 @@ class MicroBatcher:
             if group is not None:
                 left.append(group)
 
-    def _refuse(self, groups: Sequence[_Group]) -> None:
+    def _refuse(self, groups: Sequence[QueryGroup]) -> None:
         _deliver([(group, _draining()) for group in groups])
 
-    def _answer(self, groups: Sequence[_Group]) -> None:
+    def _answer(self, groups: Sequence[QueryGroup]) -> None:
         now = time.monotonic()
-        outcomes: list[tuple[_Group, Sequence[Result] | Exception]] = []
-        wanted: list[_Group] = []
+        outcomes: list[tuple[QueryGroup, Outcome]] = []
+        wanted: list[QueryGroup] = []
         for group in groups:
-            if group.future.done():  # its caller has left
-                continue
-            if group.deadline is not None and group.deadline <= now:
+            if group.abandoned:  # its caller has left
+                outcomes.append((group, _abandoned()))
+            elif group.deadline is not None and group.deadline <= now:
                 outcomes.append((group, _expired()))
             else:
                 wanted.append(group)
         if wanted:
+            queries = [query for group in wanted for query in group.queries]
+            self._searching, self._began = len(queries), now
             try:
-                queries = [query for group in wanted for query in group.queries]
                 results = self._search(queries)
                 if len(results) != len(queries):
                     raise RuntimeError(f"The search gave {len(results)} results for {len(queries)} queries.")
@@ -206,6 +281,10 @@ class MicroBatcher:
                     outcomes.append((group, results[start : start + len(group.queries)]))
                     start += len(group.queries)
         _deliver(outcomes)
+        if wanted:
+            share = min(len(queries) / _SMOOTHING_QUERIES, 1.0)
+            self._query_s += ((time.monotonic() - now) / len(queries) - self._query_s) * share
+            self._searching, self._began = 0, None
 
 
 def _draining() -> DrainingError:
@@ -216,23 +295,33 @@ def _expired() -> DeadlineExpiredError:
     return DeadlineExpiredError("The deadline passed before the search began; allow more time, or ask less often.")
 
 
-def _deliver(outcomes: Sequence[tuple[_Group, Sequence[Result] | Exception]]) -> None:
-    """Hand results to their event loops: one wake-up a loop, not one a query."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Group, Sequence[Result] | Exception]]] = {}
-    for outcome in outcomes:
-        by_loop.setdefault(outcome[0].loop, []).append(outcome)
-    for loop, its_outcomes in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, its_outcomes)
-        except RuntimeError:  # the loop is closed: nobody waits for these any more
-            _log.debug("%d answers came after their event loop had closed", len(its_outcomes))
+def _abandoned() -> DeadlineExpiredError:
+    return DeadlineExpiredError("The caller left before the search began.")
 
 
-def _settle(outcomes: Sequence[tuple[_Group, Sequence[Result] | Exception]]) -> None:
+def _deliver(outcomes: Sequence[tuple[QueryGroup, Outcome]]) -> None:
+    """Settle groups; those that coroutines wait for with one wake-up a loop, not one a query."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Awaited, Outcome]]] = {}
     for group, outcome in outcomes:
-        if group.future.done():  # cancelled between the search and now: setting it would raise
-            continue
-        if isinstance(outcome, Exception):
-            group.future.set_exception(outcome)
+        if isinstance(group, _Awaited):
+            by_loop.setdefault(group.loop, []).append((group, outcome))
         else:
-            group.future.set_result(outcome)
+            group.settle(outcome)
+    for loop, its_outcomes in by_loop.items():
+        _wake(loop, its_outcomes)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, outcomes: Sequence[tuple[_Awaited, Outcome]]) -> None:
+    def settle() -> None:
+        for group, outcome in outcomes:
+            if group.future.done():  # cancelled between the search and now: setting it would raise
+                continue
+            if isinstance(outcome, Exception):
+                group.future.set_exception(outcome)
+            else:
+                group.future.set_result(outcome)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed: nobody waits for these any more
+        _log.debug("%d answers came after their event loop had closed", len(outcomes))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import grpc
 import numpy as np
 
 from grpc_service import track_messages
+from grpc_service.call_context import CallContext
 from grpc_service.errors import to_status
 from grpc_service.ids import checked_ids
-from grpc_service.interceptor import current_request_id
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import embedding_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import embedding_service_pb2_grpc as pb_grpc
+from grpc_service.request_ids import current_request_id
 from grpc_service.work import Work, deadline_of
 
 
@@ -28,7 +28,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self._work = work
 
     async def GetEmbedding(  # noqa: N802, D102 - the proto names and documents it
-        self, request: pb.GetEmbeddingRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetEmbeddingRequest, context: CallContext
     ) -> pb.GetEmbeddingResponse:
         element_type = track_messages.checked_element_type(request.element_type)
         ids = checked_ids([request.track_id])
@@ -45,7 +45,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         )
 
     async def BatchGetEmbeddings(  # noqa: N802, D102
-        self, request: pb.BatchGetEmbeddingsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.BatchGetEmbeddingsRequest, context: CallContext
     ) -> pb.BatchGetEmbeddingsResponse:
         element_type = track_messages.checked_element_type(request.element_type)
         ids = checked_ids(request.track_ids)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import time
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from grpc_service.call_context import CallContext
 from grpc_service.errors import DeadlineExpiredError, RequestError, TransportError, VectorPayloadError, to_status
-from grpc_service.interceptor import current_request_id
 from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import feedback_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import feedback_service_pb2_grpc as pb_grpc
+from grpc_service.request_ids import current_request_id
 from grpc_service.work import Work, deadline_of
 from index import FeedbackAction, FeedbackEvent
 from jobs import FeedbackError, FeedbackOutcome, WarmedTrack
@@ -37,7 +37,7 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         self._work = work
 
     async def RecordFeedback(  # noqa: N802, D102 - the proto names and documents it
-        self, request: pb.RecordFeedbackRequest, context: grpc.aio.ServicerContext
+        self, request: pb.RecordFeedbackRequest, context: CallContext
     ) -> pb.RecordFeedbackResponse:
         if not 1 <= len(request.events) <= MAX_EVENTS:
             raise RequestError(

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import grpc
 
+from grpc_service.call_context import STATUS_DETAILS_KEY, CallContext
 from grpc_service.errors import WriterAwayError
-from grpc_service.interceptor import REQUEST_ID_KEY, STATUS_DETAILS_KEY, current_request_id
+from grpc_service.request_ids import REQUEST_ID_KEY, current_request_id
 
 FORWARDED = frozenset(
     f"/anacrusis.v1.{method}"
@@ -83,7 +84,7 @@ class Forwarder:
 
 
 def _unary_unary(call: Any) -> Any:
-    async def forward(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def forward(request: bytes, context: CallContext) -> bytes:
         try:
             reply: bytes = await call(request, **_of(context))
             return reply
@@ -94,7 +95,7 @@ def _unary_unary(call: Any) -> Any:
 
 
 def _stream_unary(call: Any) -> Any:
-    async def forward(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+    async def forward(requests: AsyncIterator[bytes], context: CallContext) -> bytes:
         async def read() -> AsyncIterator[bytes]:
             while (message := await context.read()) is not grpc.aio.EOF:
                 yield message
@@ -109,7 +110,7 @@ def _stream_unary(call: Any) -> Any:
 
 
 def _unary_stream(call: Any) -> Any:
-    async def forward(request: bytes, context: grpc.aio.ServicerContext) -> None:
+    async def forward(request: bytes, context: CallContext) -> None:
         replies = call(request, **_of(context))
         try:
             async for reply in replies:
@@ -122,7 +123,7 @@ def _unary_stream(call: Any) -> Any:
     return forward
 
 
-def _of(context: grpc.aio.ServicerContext) -> dict[str, Any]:
+def _of(context: CallContext) -> dict[str, Any]:
     """Take over a call's metadata and what is left of its time."""
     given = tuple(
         (key, value)
@@ -132,7 +133,7 @@ def _of(context: grpc.aio.ServicerContext) -> dict[str, Any]:
     return {"metadata": (*given, (REQUEST_ID_KEY, current_request_id())), "timeout": context.time_remaining()}
 
 
-async def _relay(error: grpc.aio.AioRpcError, context: grpc.aio.ServicerContext) -> NoReturn:
+async def _relay(error: grpc.aio.AioRpcError, context: CallContext) -> NoReturn:
     """End the call as the writing worker ended it, or say that there is none at the moment."""
     trailers = tuple(error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and STATUS_DETAILS_KEY not in dict(trailers):

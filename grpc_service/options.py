@@ -47,15 +47,13 @@ class ServerOptions:
     max_message_bytes : int
         Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
     max_concurrent_rpcs : int
-        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo). At twice
-        as many and a little more (health and reflection count there, too) gRPC itself refuses: with the same code and
-        no details.
+        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo). Health and
+        reflection have as many for themselves.
     grace_s : float
         How long calls may go on once the server is told to stop, 0 to 3600.
     max_query_wait_s : float
-        How long a query may be expected to wait, 0.001 to 60, seconds. Where it is longer for more than a moment, so
-        many are refused, unread (QUEUE_FULL, with RetryInfo), that the others wait about so long; see
-        `grpc_service.admission`.
+        How long a query may be expected to wait, 0.001 to 60, seconds. While it is longer, and for more than a moment,
+        what comes is refused, unread (QUEUE_FULL, with RetryInfo); see `grpc_service.admission`.
     query_queue_size : int
         Queries that may wait for a search, 1 or more; beyond it QUEUE_FULL. Batches and streams bring many a call.
     max_batch_queries : int
@@ -95,7 +93,7 @@ class ServerOptions:
     max_message_bytes: int = 32 * _MIB
     max_concurrent_rpcs: int = 1024
     grace_s: float = 30.0
-    max_query_wait_s: float = 0.02
+    max_query_wait_s: float = 0.005
     query_queue_size: int = 8192
     max_batch_queries: int = 1024
     max_wait_s: float = 0.0

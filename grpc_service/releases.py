@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from grpc_service import track_messages
+from grpc_service.call_context import CallContext
 from grpc_service.errors import RequestError, UploadTooLargeError, UriMissingError
 from grpc_service.ids import CONTROL, checked_ids
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
@@ -36,7 +37,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         self._work = work
 
     async def IngestTrack(  # noqa: N802, D102 - the proto names and documents it
-        self, request: pb.IngestTrackRequest, context: grpc.aio.ServicerContext
+        self, request: pb.IngestTrackRequest, context: CallContext
     ) -> pb.IngestTrackResponse:
         source = request.WhichOneof("audio")
         if source is None:
@@ -58,7 +59,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         )
 
     async def UploadTrack(  # noqa: N802, D102
-        self, requests: AsyncIterator[pb.UploadTrackRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[pb.UploadTrackRequest], context: CallContext
     ) -> pb.UploadTrackResponse:
         first = await context.read()
         if first is grpc.aio.EOF or first.WhichOneof("part") != "header":
@@ -97,7 +98,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         )
 
     async def WithdrawTracks(  # noqa: N802, D102
-        self, request: pb.WithdrawTracksRequest, context: grpc.aio.ServicerContext
+        self, request: pb.WithdrawTracksRequest, context: CallContext
     ) -> pb.WithdrawTracksResponse:
         ids = checked_ids(request.track_ids)
         if len(request.reason) > MAX_REASON_CHARACTERS:
@@ -112,7 +113,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         space_id, snapshot_id = self._work.engine.serving()
         return pb.WithdrawTracksResponse(space_id=space_id, snapshot_id=snapshot_id, newly_withdrawn_track_ids=newly)
 
-    async def _ingest(self, release: Release, context: grpc.aio.ServicerContext) -> IngestOutcome:
+    async def _ingest(self, release: Release, context: CallContext) -> IngestOutcome:
         # Expired work is not begun; what has begun is finished and may be sent again.
         outcome = await self._work.ingests.run(release, deadline=deadline_of(context))
         if outcome.error is not None:

@@ -11,17 +11,18 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import (
+    add_ServerReflectionServicer_to_server as add_reflection_service,
+)
 
 from grpc_service.admin import AdminServicer
-from grpc_service.admission import Admission, CoreCalls
+from grpc_service.core import CoreServer
 from grpc_service.embeddings import EmbeddingServicer
 from grpc_service.feedback import FeedbackServicer
 from grpc_service.forwarding import Forwarder
-from grpc_service.interceptor import StatusInterceptor
 from grpc_service.neighbors import NeighborServicer
 from grpc_service.options import ServerOptions
 from grpc_service.pb.anacrusis.v1 import (
@@ -48,6 +49,7 @@ from grpc_service.pb.anacrusis.v1.release_service_pb2_grpc import (
 )
 from grpc_service.ports import ServedEngine
 from grpc_service.releases import ReleaseServicer
+from grpc_service.router import Router
 from grpc_service.work import Work
 from grpc_service.worker_orders import Orders
 
@@ -64,18 +66,7 @@ SERVICES: tuple[str, ...] = tuple(
 )
 """Full names of our services, as health and reflection know them."""
 
-ALONE = "/anacrusis.v1.NeighborService/SearchNeighbors"
-"""The method whose calls no others have to stand behind: health checks, and what one looks into a full server with."""
-
-FLUSH_S = 0.25  # what the last replies get to leave, in seconds
-
 COUNT_INTERVAL_S = 60.0  # between two counts of fragments and versions, which grow over hours
-
-CORE_CALLS, MOST_CORE_CALLS = 1 << 12, 1 << 13
-"""Calls that may wait in gRPC's core: beyond its own limits, of about a thousand, it cancels them without a word. It is
-for our admission to refuse."""
-
-HEADROOM_RPCS = 64  # health, reflection and refusals on their way out, beyond the calls that are let in
 
 OnReady = Callable[[str], None]
 _log = logging.getLogger(__name__)
@@ -129,25 +120,18 @@ class Server:
         self._health = HealthServicer()
         self._forwarder = Forwarder(worker.forwards_to) if worker is not None and worker.forwards_to else None
         self._following: list[asyncio.Task[None]] = []
-        core = CoreCalls()
-        admission = Admission(core.unfinished, options.max_query_wait_s)
-        self._calls = StatusInterceptor(options.max_concurrent_rpcs, admission, self._forwarder)
-        self._grpc = core.watched_server(
-            _channel_arguments(options, shared_port=worker is not None),
-            interceptors=[self._calls],
-            maximum_concurrent_rpcs=2 * options.max_concurrent_rpcs + HEADROOM_RPCS,
-        )
-        work, server = self._work, _Registering(self._grpc)
-        add_neighbor_service(NeighborServicer(work), server)  # type: ignore[no-untyped-call]
-        add_release_service(ReleaseServicer(work), server)  # type: ignore[no-untyped-call]
-        add_embedding_service(EmbeddingServicer(work), server)  # type: ignore[no-untyped-call]
-        add_feedback_service(FeedbackServicer(work), server)  # type: ignore[no-untyped-call]
-        add_admin_service(AdminServicer(work), server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
-            self._grpc,
-        )
+        # Registered with what generated code calls a server.
+        self._router = router = Router(self._work, asyncio.get_running_loop(), self._forwarder)
+        work = self._work
+        add_neighbor_service(NeighborServicer(work), router)  # type: ignore[no-untyped-call]
+        add_release_service(ReleaseServicer(work), router)  # type: ignore[no-untyped-call]
+        add_embedding_service(EmbeddingServicer(work), router)  # type: ignore[no-untyped-call]
+        add_feedback_service(FeedbackServicer(work), router)  # type: ignore[no-untyped-call]
+        add_admin_service(AdminServicer(work), router)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, router)
+        shown = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        add_reflection_service(reflection.aio.ReflectionServicer(shown), router)
+        self._grpc = CoreServer(_channel_arguments(options, shared_port=worker is not None), router.take)
 
     async def start(self) -> str:
         """Listen, say so to health, and begin to follow what other processes do.
@@ -163,22 +147,22 @@ class Server:
             When the address cannot be had.
         """
         wanted = f"{_bracketed(self._options.host)}:{self._options.port}"
-        try:
-            port = self._grpc.add_insecure_port(wanted)
-            if self._worker is not None and self._worker.listens_at:
-                self._grpc.add_insecure_port(self._worker.listens_at)
-        except RuntimeError as error:
+        port = self._grpc.add_port(wanted)
+        if not port or (self._worker is not None and not self._listens_for_others(self._worker.listens_at)):
             raise AddressError(
                 f"The server cannot listen on {wanted}: another process may hold the port, or the host has no such "
                 "address; choose another port, or 0 for a free one."
-            ) from error
-        await self._grpc.start()
+            )
+        self._grpc.start()
         await self.say_healthy(self._worker is None)
         self._following = [
             asyncio.create_task(self._poll(), name="sync"),
             asyncio.create_task(self._count(), name="upkeep"),
         ]
         return f"{_bracketed(self._options.host)}:{port}"
+
+    def _listens_for_others(self, address: str) -> bool:
+        return not address or bool(self._grpc.add_port(address))
 
     async def say_healthy(self, healthy: bool) -> None:
         """Tell health whether the server as a whole, all its workers, takes calls; without effect once it drains."""
@@ -192,18 +176,16 @@ class Server:
         self._work.draining.set()
         for task in self._following:
             task.cancel()
-        refusing = asyncio.create_task(self._grpc.stop(self._options.grace_s))
-        idle = asyncio.create_task(self._calls.idle.wait())
-        await asyncio.wait({refusing, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
+        self._grpc.refuse()
+        await asyncio.to_thread(self._router.idle.wait, self._options.grace_s)
         # Our calls have finished or the grace is over. What is left watches health or browses reflection, for as long
-        # as it likes: a second, shorter grace lets the last replies out and ends those.
-        await self._grpc.stop(FLUSH_S)
-        await refusing
+        # as it likes, or is stuck.
+        self._grpc.cancel()
         if self._forwarder is not None:
             await self._forwarder.close()
         self._work.ingests.refuse()
         await asyncio.to_thread(self._work.close)
+        await asyncio.to_thread(self._grpc.close)
 
     async def _poll(self) -> None:
         """Adopt what other processes published or ingested; whatever goes wrong, the next round comes."""
@@ -261,28 +243,6 @@ async def serve(
         await stop.wait()
     finally:
         await server.stop()
-
-
-class _Registering:
-    """What generated code registers services with: `ALONE` has a queue of its own in gRPC's core, others share one.
-
-    By itself every method gets one, and gRPC looks at each of twenty whenever one call of any of them comes.
-
-    Parameters
-    ----------
-    server : grpc.aio.Server
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
-        alone = {name: handler for name, handler in handlers.items() if f"/{service}/{name}" == ALONE}
-        if alone:
-            self._server.add_registered_method_handlers(service, alone)
 
 
 def _obey(orders: Orders, server: Server, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
@@ -358,6 +318,4 @@ def _channel_arguments(options: ServerOptions, *, shared_port: bool) -> list[tup
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.server.max_pending_requests", CORE_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", MOST_CORE_CALLS),
     ]

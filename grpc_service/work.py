@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-import grpc
-from google.protobuf.message import Message
-
 from grpc_service.batcher import MicroBatcher
+from grpc_service.call_context import CallContext
 from grpc_service.errors import DeadlineExpiredError
 from grpc_service.gathering import IngestGatherer
 from grpc_service.options import ServerOptions
@@ -80,33 +78,12 @@ class Work:
         self.engine.close()
 
 
-async def send(context: grpc.aio.ServicerContext, message: Message) -> None:
-    """Write one message of a stream.
-
-    Parameters
-    ----------
-    context : grpc.aio.ServicerContext
-        The call.
-    message : Message
-        What to write.
-
-    Raises
-    ------
-    asyncio.CancelledError
-        When the caller has left; gRPC notices that while writing, sometimes before it cancels the handler.
-    """
-    try:
-        await context.write(message)
-    except grpc.aio.InternalError as error:
-        raise asyncio.CancelledError from error
-
-
-def deadline_of(context: grpc.aio.ServicerContext) -> float | None:
+def deadline_of(context: CallContext) -> float | None:
     """Return when a call's answer stops being wanted.
 
     Parameters
     ----------
-    context : grpc.aio.ServicerContext
+    context : CallContext
         The call.
 
     Returns
@@ -124,4 +101,4 @@ def deadline_of(context: grpc.aio.ServicerContext) -> float | None:
         return None
     if remaining <= 0:
         raise DeadlineExpiredError("The deadline passed before the work began; allow more time.")
-    return time.monotonic() + float(remaining)
+    return time.monotonic() + remaining

@@ -58,6 +58,7 @@ BETWEEN_ROOMS = {
 CLIENT = {"NOT_SERVING"}  # the client's own
 # Exceptions without a reason: they never leave their room, or are answered in another way.
 WITHOUT_REASON = {
+    "AbortedCallError",  # how a handler ends its call with a status of its own
     "ClientError",  # carries what the server said, as an argument
     "DecodingStoppedError",
     "SettingsError",  # the command line prints it and exits with 2

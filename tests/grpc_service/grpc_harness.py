@@ -53,12 +53,12 @@ class Running:
     @property
     def in_progress(self) -> int:
         """Calls of our services that are being handled."""
-        return self.server._calls.in_progress
+        return self.server._router.in_progress
 
     @property
     def calls_begun(self) -> int:
         """Calls of our services since the start."""
-        return self.server._calls.begun
+        return self.server._router.begun
 
     def drain(self) -> None:
         with suppress(RuntimeError):  # it has stopped already

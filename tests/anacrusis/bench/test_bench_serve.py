@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -34,7 +34,7 @@ class _Moody(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
-    async def _answer(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls += 1
         if self.calls % 2:
             return request
@@ -42,37 +42,31 @@ class _Moody(grpc.GenericRpcHandler):
         hint.retry_delay.FromMilliseconds(50)
         refusal = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="full")
         refusal.details.add().Pack(hint)
-        await context.abort_with_status(rpc_status.to_status(refusal))
+        context.abort_with_status(rpc_status.to_status(refusal))
         return b""
 
 
-async def _loaded(tmp_path: Path, order: str, **arguments: float) -> dict[str, object]:
-    server = grpc.aio.server()
+def test_refusals_are_counted_with_their_hints(tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((_Moody(),))
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server.start()
     requests = tmp_path / "requests"
     requests.write_text("00\n01\n", encoding="ascii")
     loads = Loads()
-    await loads.do_connect(f"127.0.0.1:{port}", "/any/Method", str(requests))
-    found = await getattr(loads, f"do_{order}")(**arguments)
-    await loads._channel.close()
-    await server.stop(None)
-    loads._runner.close()
-    return dict(found)
-
-
-def test_refusals_are_counted_with_their_hints(tmp_path: Path) -> None:
+    loads.carry_out("connect", address=f"127.0.0.1:{port}", method="/any/Method", requests=str(requests))
     for order, arguments in (
         ("closed", {"seconds": 0.2, "callers": 2}),
         ("offered", {"per_s": 200.0, "seconds": 0.2, "seed": 1}),
     ):
-        found = asyncio.run(_loaded(tmp_path, order, **arguments))
-        refused = found["failed"]["RESOURCE_EXHAUSTED"]  # type: ignore[index]
+        found = loads.carry_out(order, **arguments)
+        refused = found["failed"]["RESOURCE_EXHAUSTED"]
         assert refused > 0
         assert found["hinted"] == refused
         assert found["said"] == {"RESOURCE_EXHAUSTED": "full"}
-        assert abs(len(found["latency_ms"]) - refused) <= 1  # type: ignore[arg-type]
+        assert abs(len(found["latency_ms"]) - refused) <= 1
+    loads.close()
+    server.stop(None).wait()
 
 
 class _Told:

@@ -1,0 +1,173 @@
+"""The way of a query that is answered in packed arrays: from gRPC's thread to the searching thread and back.
+
+It meets no event loop. gRPC's thread lets it in, reads it and hands it to the micro-batcher; the searching thread
+answers what has gathered, packs the replies and sends them.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from grpc_service import search_messages
+from grpc_service.admission import Admission
+from grpc_service.batcher import QueryGroup
+from grpc_service.call_context import STATUS_DETAILS_KEY, fail
+from grpc_service.core import CoreCall
+from grpc_service.errors import QueueFullError, RequestError, to_status
+from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as pb
+from grpc_service.replies import batch_reply, single_reply
+from grpc_service.request_ids import REQUEST_ID_KEY, request_id_of
+
+if TYPE_CHECKING:
+    from grpc_service.batcher import Outcome, Result
+    from grpc_service.work import Work
+    from jobs import Query
+
+_SERVICE = "/anacrusis.v1.NeighborService/"
+SINGLE, BATCH = f"{_SERVICE}SearchNeighbors", f"{_SERVICE}BatchSearchNeighbors"
+
+
+class QueryCalls:
+    """Answers SearchNeighbors and BatchSearchNeighbors; on gRPC's thread but for the replies.
+
+    Parameters
+    ----------
+    work : Work
+        The engine behind its queues.
+    by_coroutine : callable
+        Takes over a call whose message was received, and has to wait for the store.
+    """
+
+    def __init__(self, work: Work, by_coroutine: Callable[[CoreCall, bytes], object]) -> None:
+        self._work = work
+        self._by_coroutine = by_coroutine
+        self._admission = Admission(work.options.max_query_wait_s)
+        self._unread = 0  # calls that were let in and whose message has not come
+        self.under_way = 0
+
+    def begin(self, call: CoreCall) -> None:
+        """Let a call in, or refuse it unread."""
+        if not self._admission.lets_in(self.under_way, self._work.searches.expected_wait_s(self._unread)):
+            _refuse(call)
+            return
+        self._unread += 1
+        self.under_way += 1
+        ended, call.on_finished = call.on_finished, None
+
+        def finished() -> None:
+            self.under_way -= 1
+            if ended is not None:
+                ended()
+
+        call.on_finished = finished
+        call.watch()
+        call.receive(lambda raw: self._read(call, raw))
+
+    def _read(self, call: CoreCall, raw: bytes | None) -> None:
+        self._unread -= 1
+        try:
+            if raw is None:
+                raise RequestError("The call ended without a message; send one.")
+            request = _message(call.method, raw)
+            if request.view == pb.HIT_VIEW_FULL:  # titles and credits are read from the store
+                self._by_coroutine(call, raw)
+                return
+            group: _Group
+            if isinstance(request, pb.SearchNeighborsRequest):
+                group = _Single(call, request)
+            else:
+                group = _Batch(call, request, self._work)
+            self._work.searches.put(group)
+            call.on_cancel = group.leave
+        except Exception as error:
+            _end(call, error)
+
+
+def _message(method: str, raw: bytes) -> search_messages.SearchRequest:
+    try:
+        if method == SINGLE:
+            return pb.SearchNeighborsRequest.FromString(raw)
+        return pb.BatchSearchNeighborsRequest.FromString(raw)
+    except DecodeError:
+        raise RequestError("The bytes are no message of this method; send what its proto describes.") from None
+
+
+class _Group(QueryGroup):
+    """Queries whose call is ended by the searching thread."""
+
+    def __init__(self, call: CoreCall, queries: Sequence[Query]) -> None:
+        super().__init__(queries, call.deadline)
+        self._call = call
+        self._unfinished = threading.Lock()  # held by whoever ends the call: its caller may leave at any moment
+
+    @property
+    def abandoned(self) -> bool:
+        return self._call.cancelled
+
+    def leave(self) -> None:
+        """End the call, which counts as long as it is there; the queries are dropped where they wait."""
+        if self._unfinished.acquire(blocking=False):
+            self._call.finish(code=grpc.StatusCode.CANCELLED)
+
+    def settle(self, outcome: Outcome) -> None:
+        if not self._unfinished.acquire(blocking=False):
+            return
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            request_id = request_id_of(self._call.metadata)
+            reply = self._reply(outcome, request_id)
+        except Exception as error:
+            _end(self._call, error)
+        else:
+            self._call.finish(reply, trailers=((REQUEST_ID_KEY, request_id),))
+
+    @abstractmethod
+    def _reply(self, results: Sequence[Result], request_id: str) -> bytes:
+        """Pack the reply."""
+
+
+class _Single(_Group):
+    def __init__(self, call: CoreCall, request: pb.SearchNeighborsRequest) -> None:
+        super().__init__(call, (search_messages.query_of(request),))
+
+    def _reply(self, results: Sequence[Result], request_id: str) -> bytes:
+        return single_reply(results, pb.HIT_VIEW_PACKED).SerializeToString()
+
+
+class _Batch(_Group):
+    def __init__(self, call: CoreCall, request: pb.BatchSearchNeighborsRequest, work: Work) -> None:
+        super().__init__(call, search_messages.queries_of(request, at_most=work.options.max_batch_queries))
+        self._serving = work.engine.serving
+
+    def _reply(self, results: Sequence[Result], request_id: str) -> bytes:
+        return batch_reply(results, pb.HIT_VIEW_PACKED, self._serving, request_id).SerializeToString()
+
+
+def _end(call: CoreCall, error: Exception) -> None:
+    if call.cancelled:  # there is nobody to tell
+        call.finish(code=grpc.StatusCode.CANCELLED)
+    else:
+        fail(call, error, request_id_of(call.metadata))
+
+
+_FULL = QueueFullError("More queries are waiting than can be answered in time; try again shortly.")
+_SOME_ID = "0" * 32
+_FULL_STATUS = to_status(_FULL, _SOME_ID).SerializeToString()
+
+
+def _refuse(call: CoreCall) -> None:
+    """End a call that was not read; cheaply, because that is done where everything is scarce."""
+    request_id = request_id_of(call.metadata)
+    if len(request_id) != len(_SOME_ID):  # its length stands in the message
+        fail(call, _FULL, request_id)
+        return
+    status = _FULL_STATUS.replace(_SOME_ID.encode(), request_id.encode())
+    trailers = ((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status))
+    call.finish(code=grpc.StatusCode.RESOURCE_EXHAUSTED, details=str(_FULL), trailers=trailers)
