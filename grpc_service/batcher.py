@@ -184,12 +184,12 @@ class MicroBatcher:
         Returns
         -------
         float
-            In seconds: the queries before it times the time that one took lately; no less than the time for which the
-            search in progress has been going on.
+            In seconds: the queries before it times the time that one took lately, and what is left of the search in
+            progress; where that takes longer than it should, as much as it is late.
         """
         began = self._began
-        ahead_s = (self._waiting_queries + self._searching + more) * self._query_s
-        return max(ahead_s, time.monotonic() - began) if began is not None else ahead_s
+        late_s = time.monotonic() - began - self._searching * self._query_s if began is not None else 0.0
+        return (self._waiting_queries + more) * self._query_s + abs(late_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.

@@ -150,6 +150,8 @@ class CoreCall:
         self._on_ended()
         if self.on_finished is not None:
             self.on_finished()
+        # Both know of us in turn: without this the call would stay until Python looks for such circles.
+        self.on_cancel = self.on_finished = None
 
 
 class CoreServer:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -296,9 +297,16 @@ def run_server(
             for number in signals:
                 loop.remove_signal_handler(number)  # the next one acts as it does by default
 
+        def ready(address: str) -> None:
+            # What is there now stays: the libraries' objects alone are so many that looking for garbage among them
+            # would stop every call in progress for a tenth of a second, now and then.
+            gc.collect()
+            gc.freeze()
+            on_ready(address)
+
         for number in signals:
             loop.add_signal_handler(number, on_signal)
-        await serve(engine, options, on_ready=on_ready, stop=stop, worker=worker)
+        await serve(engine, options, on_ready=ready, stop=stop, worker=worker)
 
     asyncio.run(main())
 
