@@ -1,6 +1,7 @@
 """An artist's warm tracks, and which of them a target may lean on."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +135,13 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.tracks)
+
+    @cached_property
+    def id_ranks(self) -> IntArray:
+        """Place of each warm track among all in the order of their ids, shape (n,), int64."""
+        ranks = np.empty(len(self.tracks), dtype=np.int64)
+        ranks[self._sorted_rows] = np.arange(ranks.size)
+        return ranks
 
     def rows_of(self, track_ids: npt.NDArray[np.str_]) -> IntArray:
         """Find the row of each track, -1 where it is not warm; shape (m,), int64."""

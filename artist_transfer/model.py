@@ -331,11 +331,12 @@ def model_id(facts: ModelFacts, tensors: Mapping[str, npt.NDArray[np.generic]]) 
 def _explain(selected: CatalogueRows, weights: FloatArray, catalogue: Catalogue) -> list[tuple[tuple[str, float], ...]]:
     """For each target the catalogue tracks with the largest weights, descending, then by track id."""
     owner = np.repeat(np.arange(selected.sizes.size), selected.sizes)
-    ids = catalogue.tracks.track_ids[selected.rows]
-    _, id_rank = np.unique(ids, return_inverse=True)
-    order = np.lexsort((id_rank, -weights, owner))
+    # Weights are at least 0, where floats and their bits are in one order: owner and weight make one number to sort by.
+    bits = np.maximum(weights, np.float32(0.0)).view(np.int32).astype(np.int64)
+    order = np.lexsort((catalogue.id_ranks[selected.rows], (owner << 32) - bits))
     place = np.arange(owner.size) - np.repeat(selected.indptr[:-1], selected.sizes)
     top = order[place < LEANED_ON]
-    named = list(zip(ids[top].tolist(), weights[top].tolist(), strict=True))
+    ids = catalogue.tracks.track_ids[selected.rows[top]]
+    named = list(zip(ids.tolist(), weights[top].tolist(), strict=True))
     ends = [0, *np.cumsum(np.minimum(selected.sizes, LEANED_ON)).tolist()]
     return [tuple(named[begin:end]) for begin, end in pairwise(ends)]

@@ -23,6 +23,7 @@ from artist_transfer.types import ColdTracks, FloatArray
 # Floats of catalogue vectors and keys held at once: 64 MiB.
 _GATHER = 2**24
 _LEAST_TARGETS = 32  # of a block: below that its fixed costs outweigh what padding costs
+_CHEAP_COLUMNS = 8  # of padding: they cost less than another block's fixed costs and thinner matrix products
 
 
 class RankingReader:
@@ -100,7 +101,7 @@ class RankingReader:
                 torch.from_numpy(roles.astype(np.int64)).to(self._device),
             )
             with torch.inference_mode():
-                answers = [read(network, tracks, *given) for network in self.networks]
+                answers = read(self.networks, tracks, *given)
             placed, counted, listens = (
                 torch.stack(part).mean(dim=0).cpu().numpy() for part in zip(*answers, strict=True)
             )
@@ -236,7 +237,8 @@ def _blocks(sizes: IntArray, batch_size: int, floats: int) -> list[IntArray]:
     while begin < order.size:
         widest = max(1, int(sizes[order[begin]]))
         # Where catalogues are half as long, more than half of the work would be padding.
-        half = int(np.searchsorted(descending, -(widest // 2), side="left"))
+        shortest = (widest - _CHEAP_COLUMNS) // 2
+        half = int(np.searchsorted(descending, -shortest, side="left")) if shortest > 0 else order.size
         count = max(1, min(batch_size, _GATHER // (floats * widest), max(half - begin, _LEAST_TARGETS)))
         blocks.append(order[begin : begin + count])
         begin += count

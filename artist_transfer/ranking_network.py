@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from artist_transfer.credits import Role
 
 KEY_DIM = 32
 """Length of an attention key of one head."""
+
+_GATHERED = 2**11  # keys of catalogue tracks: 1 MiB with 4 heads
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,52 @@ class NetworkShape:
     heads: int = 4
     dropout: float = 0.1
     catalogue_sample: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class CatalogueTensors:
+    """The catalogues of a batch of targets, as every network of a transfer reads them.
+
+    Attributes
+    ----------
+    collaborative : Tensor, shape (n, dim)
+        Of all tracks that any target leans on, in units of the mean norm.
+    place : Tensor, shape (batch, width), int64
+        Where each target's catalogue tracks stand among them; where there is no track, a row of zeros.
+    roles : Tensor, shape (batch, width), int64
+        Values of `Role`: of the shared artist on the target.
+    mask : Tensor, shape (batch, width), bool
+        True where there is a catalogue track; a row without any is a target without a catalogue.
+    size : Tensor, shape (batch, 1)
+    mean : Tensor, shape (batch, dim)
+    mean_listens : Tensor, shape (batch, 1)
+    """
+
+    collaborative: Tensor
+    place: Tensor
+    roles: Tensor
+    mask: Tensor
+    size: Tensor
+    mean: Tensor
+    mean_listens: Tensor
+
+    @classmethod
+    def of(cls, collaborative: Tensor, listens: Tensor, place: Tensor, roles: Tensor, mask: Tensor) -> CatalogueTensors:
+        """Sum catalogues up; `listens`, shape (n,), is 0 as well where there is no track."""
+        size = mask.sum(dim=1, keepdim=True, dtype=collaborative.dtype)
+        counted = size.clamp(min=1.0)
+        mean = functional.embedding_bag(place, collaborative, mode="sum") / counted
+        return cls(collaborative, place, roles, mask, size, mean, listens[place].sum(dim=1, keepdim=True) / counted)
+
+    def pool(self, attention: Tensor) -> Tensor:
+        """Sum each catalogue's vectors, weighed by `attention` (batch, heads, width); shape (batch, heads, dim)."""
+        batch, heads, width = attention.shape
+        rows = self.place.repeat_interleave(heads, dim=0)
+        # Nothing is gathered: many times as fast as a matrix product of what was.
+        pooled = functional.embedding_bag(
+            rows, self.collaborative, mode="sum", per_sample_weights=attention.reshape(batch * heads, width)
+        )
+        return pooled.view(batch, heads, -1)
 
 
 class RankingNetwork(nn.Module):
@@ -153,20 +202,24 @@ class RankingNetwork(nn.Module):
             Quantiles .05, .5 and .95 of the standardised log listens.
         """
         there = mask.to(collaborative.dtype)
-        size = there.sum(dim=1, keepdim=True)
-        known = collaborative * there[..., None]
-        mean = known.sum(dim=1) / size.clamp(min=1.0)
-        mean_listens = (listens * there).sum(dim=1, keepdim=True) / size.clamp(min=1.0)
+        catalogues = CatalogueTensors.of(
+            (collaborative * there[..., None]).flatten(0, 1),
+            (listens * there).flatten(),
+            torch.arange(mask.numel(), device=mask.device).view(mask.shape),
+            roles,
+            mask,
+        )
+        return self.place(descriptors, credited, keys.flatten(0, 1), catalogues)
+
+    def place(
+        self, descriptors: Tensor, credited: Tensor, keys: Tensor, catalogues: CatalogueTensors
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Place targets as `forward` does; `keys`, shape (n, heads * KEY_DIM), are of all tracks of `catalogues`."""
+        size, mean, mean_listens = catalogues.size, catalogues.mean, catalogues.mean_listens
         counted = torch.log1p(size.clamp(max=self.shape.catalogue_sample))
         query = self.query(torch.cat([descriptors, mean, counted, mean_listens, credited[:, None]], dim=1))
-        batch, width = mask.shape
-        heads = self.shape.heads
-        scores = torch.einsum("bhd,bwhd->bhw", query.view(batch, heads, -1), keys.view(batch, width, heads, KEY_DIM))
-        scores = scores / KEY_DIM**0.5 + self.role_bias(roles).transpose(1, 2)
-        # A finite floor keeps a row without a catalogue free of NaN; its attention is set to zero below.
-        scores = scores.masked_fill(~mask[:, None], torch.finfo(scores.dtype).min / 2)
-        attention = torch.softmax(scores, dim=2) * there[:, None]
-        pooled = torch.einsum("bhw,bwd->bhd", attention, known)
+        attention = self._attention(query, keys, catalogues)
+        pooled = catalogues.pool(attention)
         summary = self._thinned(
             torch.cat(
                 [
@@ -188,6 +241,22 @@ class RankingNetwork(nn.Module):
         weights = (gain[..., None] * attention).sum(dim=1) / gain.sum(dim=1, keepdim=True)
         # The estimate of popularity reads the summary and does not shape it.
         return projected, weights, self.popularity(summary.detach())
+
+    def _attention(self, query: Tensor, keys: Tensor, catalogues: CatalogueTensors) -> Tensor:
+        """Return how much each head counts each catalogue track, shape (batch, heads, width)."""
+        heads, mask = self.shape.heads, catalogues.mask[:, None]
+        # Each head's query at its place in a whole key, zeros elsewhere: the keys are then read as they lie.
+        apart = torch.eye(heads, dtype=query.dtype, device=query.device)[..., None]
+        whole = (query.view(-1, 1, heads, KEY_DIM) * apart).view(-1, heads, heads * KEY_DIM)
+        # On a CPU a few targets at once: what is gathered for them stays in the cache.
+        at_once = len(whole) if whole.is_cuda else _GATHERED // max(1, mask.shape[2])
+        parts = zip(torch.split(whole, max(1, at_once)), torch.split(catalogues.place, max(1, at_once)), strict=True)
+        scores = torch.cat([torch.bmm(some, functional.embedding(at, keys).transpose(1, 2)) for some, at in parts])
+        scores = scores / KEY_DIM**0.5
+        scores = scores + self.role_bias(catalogues.roles).transpose(1, 2)
+        # A finite floor keeps a row without a catalogue free of NaN; its attention is set to zero below.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min / 2)
+        return torch.softmax(scores, dim=2) * mask
 
     def _thinned(self, summary: Tensor) -> Tensor:
         """Leave some of the summary out in training, by a generator of one's own: members train side by side."""

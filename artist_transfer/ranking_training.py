@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from artist_transfer.credits import IntArray
 from artist_transfer.descriptors import CONTENT_END, Descriptors
 from artist_transfer.interactions import Interactions
 from artist_transfer.options import RankingOptions
-from artist_transfer.ranking_network import NetworkShape, RankingNetwork
+from artist_transfer.ranking_network import CatalogueTensors, NetworkShape, RankingNetwork
 from artist_transfer.sampling import sample_places
 from artist_transfer.types import FloatArray, WarmTracks
 
@@ -63,18 +63,19 @@ class TrackTensors:
 
 
 def read(
-    network: RankingNetwork,
+    networks: Sequence[RankingNetwork],
     tracks: TrackTensors,
     descriptors: Tensor,
     credited: Tensor,
     rows: Tensor,
     roles: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Let targets read their catalogues; each catalogue track is described once, however many lean on it.
 
     Parameters
     ----------
-    network : RankingNetwork
+    networks : sequence of RankingNetwork
+        What does not depend on their weights is done once for all of them.
     tracks : TrackTensors
         The catalogue's tracks.
     descriptors : Tensor, shape (batch, width)
@@ -86,17 +87,18 @@ def read(
 
     Returns
     -------
-    projected, weights, popularity : Tensor
-        As `RankingNetwork.forward`.
+    list of tuple
+        Of each network projected, weights and popularity, as `RankingNetwork.forward`.
     """
-    mask = rows >= 0
     used, place = torch.unique(rows, return_inverse=True)
     collaborative, listens = tracks.collaborative[used], tracks.listens[used]
-    keys = network.keys(tracks.descriptors[used], collaborative, listens)
-    answer: tuple[Tensor, Tensor, Tensor] = network(
-        descriptors, credited, keys[place], collaborative[place], listens[place], roles, mask
-    )
-    return answer
+    described = tracks.descriptors[used]
+    # What padding reads is zeros already.
+    catalogues = CatalogueTensors.of(collaborative, listens, place, roles, rows >= 0)
+    return [
+        network.place(descriptors, credited, network.keys(described, collaborative, listens), catalogues)
+        for network in networks
+    ]
 
 
 def train_ranking(
@@ -168,8 +170,8 @@ def train_ranking(
         rows, catalogue, roles = batches.candidates()
         # The network may be coarse on a GPU; the scores may not: rounded, they tell too few of the candidates apart.
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            answers = read(
-                network,
+            [answers] = read(
+                [network],
                 tracks,
                 _noisy(tracks.descriptors[rows], options.content_noise, network.chance),
                 batches.credited[rows],

@@ -25,6 +25,7 @@ from encoders.errors import (
 )
 from encoders.protocol import Encoder
 from encoders.registry import DEFAULT_ENCODER, load_encoder
+from encoders.side_by_side import decode_side_by_side
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -49,5 +50,6 @@ __all__ = [
     "UnknownEncoderError",
     "Waveform",
     "decode_audio",
+    "decode_side_by_side",
     "load_encoder",
 ]

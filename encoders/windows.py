@@ -12,9 +12,9 @@ from encoders.errors import EncoderFileError, InvalidOptionError, InvalidWavefor
 
 Float32Array = NDArray[np.float32]
 
-CPU_BATCH_WINDOWS = (
-    4  # MusiCNN on one core: 300 to 350 times real time, 280 for 1 or 16, 220 for 64 (the caches overflow)
-)
+# MusiCNN on one core, front end included: 470 times real time for 1 window, 550 for 4, 570 for 8 and 550 for 16, whose
+# intermediate results overflow the caches.
+CPU_BATCH_WINDOWS = 8
 CUDA_BATCH_WINDOWS = 64  # a guess: not measured on a device yet
 
 

@@ -161,7 +161,8 @@ class Searcher:
         -------
         bool
             Whether the tracks, the withdrawn ids or the space's fresh rows were written to since the last time,
-            even where nothing of it concerns what is served: a new track is perhaps yet to be projected.
+            even where nothing of it concerns what is served: a new track is perhaps yet to be projected. Commits of
+            this process count only where others wrote in between: they are shown already.
 
         Raises
         ------
@@ -292,6 +293,8 @@ class Searcher:
                     withdrawn=committed.withdrawn,
                     find_tracks=self._find_tracks,
                 )
+                fresh, tracks, withdrawn = self._seen
+                self._seen = _next(fresh, version), _next(tracks, committed.tracks_version), withdrawn
             except Exception:
                 # The group is durable and will be acknowledged: nothing is answered before it is shown.
                 self._behind = True
@@ -372,3 +375,8 @@ class Searcher:
 def _versioned(rows: pa.Table) -> dict[str, tuple[TrackRecord, int]]:
     versions: list[Any] = rows[ROW_VERSION].to_pylist()
     return {track.track_id: (track, at) for track, at in zip(track_records(rows), versions, strict=True)}
+
+
+def _next(seen: int, written: int) -> int:
+    """Say up to where a table is adopted when a commit of this process has been; others may have written before it."""
+    return written if written == seen + 1 else seen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders import AudioLimits, EncoderError, decode_audio
+from encoders import AudioLimits, EncoderError, decode_side_by_side
 from jobs.ingest import StageClock
 from jobs.progress import OnProgress, Progress, silent
 
@@ -117,18 +117,19 @@ def encode_files(
     for start in range(0, len(files), GROUP_FILES):
         group = files[start : start + GROUP_FILES]
         heard, waveforms = [], []
-        for path in group:
-            try:
-                with clock.time("decode"):
-                    waveform = decode_audio(
-                        path, sample_rate_hz=encoder.sample_rate_hz, limits=limits, max_seconds=max_seconds
-                    )
-            except EncoderError as error:
-                report.refused.append(RefusedFile(str(path), error.reason, str(error)))
+        with clock.time("decode"):
+            decoded = list(
+                decode_side_by_side(
+                    group, sample_rate_hz=encoder.sample_rate_hz, limits=limits, max_seconds=max_seconds
+                )
+            )
+        for path, found in zip(group, decoded, strict=True):
+            if isinstance(found, EncoderError):
+                report.refused.append(RefusedFile(str(path), found.reason, str(found)))
                 continue
-            clock.hear(waveform.duration_s)
+            clock.hear(found.duration_s)
             heard.append(str(path))
-            waveforms.append(waveform.samples)
+            waveforms.append(found.samples)
         if waveforms:
             with clock.time("encode"):
                 content = encoder.encode(waveforms)

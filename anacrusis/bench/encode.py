@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def bench_encode(encoder: str, tracks: int, repeats: int, *, device: str, on_pro
         front end and with librosa's, in the same run; and the least cosine to each. ``skipped``: what could not be
         compared, and why.
     """
-    from encoders import decode_audio, load_encoder
+    from encoders import load_encoder
     from jobs.progress import Progress
 
     loaded = load_encoder(encoder, device=device)
@@ -58,9 +59,7 @@ def bench_encode(encoder: str, tracks: int, repeats: int, *, device: str, on_pro
     seconds: dict[str, list[float]] = {"decode": [], "encode": []}
     waveforms: list[NDArray[np.float32]] = []
     for run in range(repeats + 1):
-        took_decode, waveforms = timed(
-            lambda: [decode_audio(file, sample_rate_hz=loaded.sample_rate_hz).samples for file in files]
-        )
+        took_decode, waveforms = timed(partial(_decoded, files, loaded.sample_rate_hz))
         took_encode, _ = timed(partial(loaded.encode, waveforms))
         if run:
             seconds["decode"].append(took_decode)
@@ -85,6 +84,18 @@ def bench_encode(encoder: str, tracks: int, repeats: int, *, device: str, on_pro
         "skipped": skipped,
         "checks": [*_beside_plain_network(encoder, loaded, waveforms, repeats), *of_network, *checks],
     }
+
+
+def _decoded(files: list[bytes | Path], sample_rate_hz: int) -> list[NDArray[np.float32]]:
+    """Decode as `anacrusis encode` does: on as many cores as the network has."""
+    from encoders import EncoderError, decode_side_by_side
+
+    waveforms = []
+    for found in decode_side_by_side(files, sample_rate_hz=sample_rate_hz):
+        if isinstance(found, EncoderError):
+            raise found
+        waveforms.append(found.samples)
+    return waveforms
 
 
 def _parts(

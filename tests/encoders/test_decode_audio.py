@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import AudioError, AudioLimits, InvalidOptionError, decode_audio
+from encoders import AudioError, AudioLimits, InvalidOptionError, decode_audio, decode_side_by_side
 from tests.encoders.audio_files import ENCODERS, RATE, ffmpeg, sndfile, tone, wav_header
 
 TARGET = 16_000
@@ -269,3 +269,13 @@ def test_limits_are_frozen():
 def test_aac_in_stereo():
     waveform = decode(ffmpeg(tone(2.0, channels=2), "ipod"))
     assert waveform.source_channels == 2
+
+
+def test_many_files_come_back_in_their_order_and_a_bad_one_spoils_no_other(encoded, tmp_path):
+    lengths = [1.5, 3.0, 1.0, 2.0]
+    sources = [sndfile(tone(length), "WAV", "PCM_16") for length in lengths]
+    (tmp_path / "fifth").write_bytes(encoded["flac"])
+    found = list(decode_side_by_side([*sources, b"not audio", tmp_path / "fifth"], sample_rate_hz=16_000))
+    assert [one.duration_s for one in found[:4]] == pytest.approx(lengths, abs=1e-3)
+    assert found[4].reason == reason(b"not audio")
+    np.testing.assert_array_equal(found[5].samples, decode(encoded["flac"], sample_rate_hz=16_000).samples)

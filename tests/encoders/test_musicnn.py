@@ -8,7 +8,7 @@ import torch
 
 from encoders import EncoderFileError, frontend, load_encoder, musicnn_encoder, parity
 from encoders.convert_musicnn import CONVOLUTIONS, DENSE, NORM_VARIABLES, NORMS, convert
-from encoders.folding import CONSTANT_TOLERANCE, MAX_INPUT, FoldedBranch, fold, norm_as_affine
+from encoders.folding import CONSTANT_TOLERANCE, MAX_INPUT, FoldedMusiCNN, fold, norm_as_affine
 from encoders.musicnn import OUTPUT_WIDTHS, MusiCNN, time_padding
 from encoders.musicnn_encoder import WEIGHTS, WEIGHTS_FOLDER, MusicnnEncoder, load_musicnn
 
@@ -81,21 +81,24 @@ def test_folding_changes_nothing(plain, encoder, golden):
         np.testing.assert_allclose(found, expected[key], atol=2e-5 * max(1, scale))
 
 
-def test_folding_random_weights_of_either_sign():
+@pytest.mark.parametrize("kept", [0, 1, 9, 136])
+def test_folding_random_weights_of_either_sign(kept):
+    """However many filters of a branch are left: the fewer, the more places of one are computed at once."""
     torch.manual_seed(0)
     model = MusiCNN().eval()
-    for branch in model.front:
+    for place, branch in enumerate(model.front):
         torch.nn.init.normal_(branch.norm.weight)
         torch.nn.init.normal_(branch.norm.bias)
         torch.nn.init.normal_(branch.norm.running_mean)
-        branch.conv.weight.data[::3] = 0  # constant filters
+        constant = torch.randperm(branch.conv.weight.shape[0])[max(kept, int(place > 0)) :]
+        branch.conv.weight.data[constant] = 0.0
     log_mel = torch.rand(2, 187, 96)
     with torch.inference_mode():
         expected = model(log_mel)
-        fold(model)
-        assert all(isinstance(branch, FoldedBranch) for branch in model.front)
-        assert model.front[0].live.numel() == 136
-        for key, found in model(log_mel).items():
+        folded = fold(model)
+        assert isinstance(folded, FoldedMusiCNN)
+        assert folded.branches[0].live.numel() == kept
+        for key, found in folded(log_mel).items():
             torch.testing.assert_close(found, expected[key], atol=1e-4, rtol=1e-4)
 
 

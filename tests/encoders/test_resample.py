@@ -12,7 +12,8 @@ from encoders.resample import MAX_DENOMINATOR, BlockResampler, ratio
 USUAL = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 
 
-whole = functools.cache(Resample)
+# In float64: torchaudio's filters for float32 are rounded on their way, 1e-5 of a full-scale sample.
+whole = functools.cache(functools.partial(Resample, dtype=torch.float64))
 
 
 def in_blocks(signal: np.ndarray, cuts: list[int], source: int, target: int) -> np.ndarray:
@@ -23,7 +24,7 @@ def in_blocks(signal: np.ndarray, cuts: list[int], source: int, target: int) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    source=st.sampled_from([8_000, 11_025, 16_000, 44_100, 48_000, 192_000]),
+    source=st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 192_000]),
     target=st.sampled_from([16_000, 48_000]),
     n=st.integers(0, 30_000),
     cuts=st.lists(st.floats(0, 1), max_size=6),
@@ -32,10 +33,10 @@ def in_blocks(signal: np.ndarray, cuts: list[int], source: int, target: int) -> 
 def test_blocks_equal_the_whole(source, target, n, cuts, seed):
     signal = np.random.default_rng(seed).uniform(-1, 1, n).astype(np.float32)
     found = in_blocks(signal, [int(share * n) for share in cuts], source, target)
-    expected = whole(source, target)(torch.from_numpy(signal)).numpy() if n else signal
+    expected = whole(source, target)(torch.from_numpy(signal).double()).numpy() if n else signal
     assert found.dtype == np.float32
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
 def test_a_tone_keeps_its_pitch_and_level():

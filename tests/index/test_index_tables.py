@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import lance
@@ -257,3 +259,30 @@ def test_who_stands_still_while_writing_alone_keeps_others_waiting_for_a_moment_
         table.upsert(rows({"k0": 1, "new": 1}))
         table.upsert(rows({"newer": 2}))
     assert values(table.read()) == {"k0": 1, "new": 1, "newer": 2}
+
+
+def test_the_latest_version_is_known_without_a_list_whoever_wrote_it(tmp_path):
+    """At each step what Lance lists is what is said, before and behind what another one writes and deletes."""
+    table = Table.create(str(tmp_path / "t.lance"), "t", "key", rows({"k0": 0}))
+    other = Table(table.address, "t", "key")
+    table.know_keys()
+    for turn in range(12):
+        writer = (table, other)[turn % 3 == 0]
+        writer.upsert(rows({f"k{turn % 5}" if turn % 2 else f"new{turn}": turn}))
+        if turn % 4 == 3:
+            other.compact()
+            other.clean_up(timedelta(0))
+        listed = lance.dataset(table.address).version
+        assert table.version == other.version == listed
+        assert table.latest().version == listed
+
+
+def test_a_version_that_was_made_in_the_same_tick_of_the_clock_is_seen(tmp_path):
+    table = Table.create(str(tmp_path / "t.lance"), "t", "key", rows({"k0": 0}))
+    folder = Path(table.address) / "_versions"
+    assert table.version == 1
+    tick = folder.stat().st_mtime_ns
+    lance.dataset(table.address).insert(rows({"k1": 1}))
+    os.utime(folder, ns=(tick, tick))
+    assert table.version == 2
+    assert values(table.read(keys=["k1"])) == {"k1": 1}
