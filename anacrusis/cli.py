@@ -31,7 +31,7 @@ from anacrusis import (
 )
 from anacrusis.console import say
 from anacrusis.context import EXIT_FAILURE, EXIT_USAGE, Context
-from anacrusis.settings import SettingsError, load_settings
+from anacrusis.settings import SettingsError, let_waiting_threads_sleep, load_settings
 
 # Nothing that the caller wrote is to blame, and the same words may well do the next time.
 _NO_USAGE_ERRORS = frozenset(
@@ -89,6 +89,7 @@ commands_evaluate.register(app)
 
 def main() -> None:
     """Run the command line and turn errors into a sentence and an exit code."""
+    let_waiting_threads_sleep()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a title that the terminal cannot show must not end a report
     try:

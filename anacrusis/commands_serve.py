@@ -168,8 +168,9 @@ def _opened(
 ) -> Iterator[Engine]:
     """Open the home for one process of a server, which keeps to its share of the cores."""
     from index import usable_threads
-    from jobs import Threads
+    from jobs import Threads, keep_products_to_one_thread
 
+    keep_products_to_one_thread()
     shares = share_cores(options, usable_threads(), encodes=not replica)
     with shared_with.open_engine(
         home,

@@ -206,3 +206,14 @@ def keep_ray_quiet() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+
+def let_waiting_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait for work, or for each other, where they would spin.
+
+    A server's cores have other things to do: its event loop, other processes. A thread that spins keeps them from it,
+    and perhaps the very thread that it waits for. OpenMP reads the environment when it is loaded, so this comes before
+    FAISS and torch; whoever has set one of these variables keeps what it says.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

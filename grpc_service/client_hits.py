@@ -51,7 +51,7 @@ class Neighbors:
     space_id, snapshot_id : str
         What was searched.
     packed_ids : tuple of (bytes, ndarray of uint32, shape (n,))
-        The ids of the tracks in UTF-8, one behind the other, and where each ends; `track_ids` has them as strings.
+        The ids of the tracks in UTF-8, one behind the other, and how many bytes each has; `track_ids` are strings.
     scores : ndarray of float32, shape (n,)
     tiers : ndarray of int8, shape (n,)
         Numbers of `Tier`.
@@ -99,7 +99,7 @@ def neighbors_from_packed(space_id: str, snapshot_id: str, packed: neighbor_pb.P
     return Neighbors(
         space_id,
         snapshot_id,
-        (packed.track_ids, np.frombuffer(packed.track_id_ends, dtype="<u4")),
+        (packed.track_ids, np.frombuffer(packed.track_id_lengths, dtype="<u4")),
         np.frombuffer(packed.scores, dtype="<f4"),
         np.frombuffer(packed.tiers, dtype=np.int8),
         np.frombuffer(packed.confidences, dtype="<f4"),

@@ -89,24 +89,24 @@ def pack_ids(ids: Sequence[str]) -> tuple[bytes, NDArray[np.uint32]]:
 
     Returns
     -------
-    (text, ends) : bytes, and ndarray of uint32, shape (n,)
-        Their UTF-8, and where each ends in it.
+    (text, lengths) : bytes, and ndarray of uint32, shape (n,)
+        Their UTF-8, and how many bytes of it each has.
     """
     parts = [one.encode() for one in ids]
-    return b"".join(parts), np.cumsum([len(part) for part in parts], dtype=np.uint32)
+    return b"".join(parts), np.array([len(part) for part in parts], dtype=np.uint32)
 
 
-def unpack_ids(text: bytes, ends: NDArray[np.uint32]) -> tuple[str, ...]:
+def unpack_ids(text: bytes, lengths: NDArray[np.uint32]) -> tuple[str, ...]:
     """Read what `pack_ids` gives.
 
     Raises
     ------
     ValueError
-        When the ends do not part the text, or a part is no UTF-8.
+        When the lengths are not those of the text's parts, or a part is no UTF-8.
     """
-    places = [0, *ends.tolist()]
-    if places[-1] != len(text) or any(start > end for start, end in pairwise(places)):
-        raise ValueError(f"The {len(ends)} ids do not end where their {len(text)} bytes do.")
+    places = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
+    if places[-1] != len(text):
+        raise ValueError(f"The {len(lengths)} ids have {places[-1]} bytes together, and {len(text)} have come.")
     if text.isascii():  # then bytes and characters are counted alike, and are decoded at once
         characters = text.decode("ascii")
         return tuple([characters[start:end] for start, end in pairwise(places)])

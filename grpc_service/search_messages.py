@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_K = 10
 _VIEWS = frozenset(neighbor_pb.HitView.values())  # which makes a list at each call
 _MARKET = re.compile("[A-Z]{2}")
-_ENDS, _FLOATS = np.dtype("<u4"), np.dtype("<f4")
 Describe = Callable[[Sequence[str]], Sequence["TrackRecord | None"]]
 SearchRequest = neighbor_pb.SearchNeighborsRequest | neighbor_pb.BatchSearchNeighborsRequest
 
@@ -231,14 +230,13 @@ def pack_hits(packed: neighbor_pb.PackedHits, hits: Hits) -> None:
         Best first.
     """
     packed.SetInParent()  # also where nothing was found
-    ids = hits.ids
-    packed.track_ids = ids.text
-    packed.track_id_ends = ids.offsets[1:].astype(_ENDS).tobytes()
-    packed.scores = hits.scores.astype(_FLOATS, copy=False).tobytes()
-    packed.tiers = hits.tiers.tobytes()
-    packed.confidences = hits.confidence.astype(_FLOATS, copy=False).tobytes()
-    if hits.knows_popularity:
-        packed.popularities = hits.popularity.astype(_FLOATS, copy=False).tobytes()
+    told = hits.packed()
+    packed.track_ids = told.ids
+    packed.track_id_lengths = told.id_lengths
+    packed.scores = told.scores
+    packed.tiers = told.tiers
+    packed.confidences = told.confidence
+    packed.popularities = told.popularity
 
 
 def add_full_hits(messages: Any, hits: Hits, describe: Describe) -> None:

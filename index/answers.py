@@ -18,6 +18,8 @@ from index.types import Bitmap, BoolArray, Float32Array, Int64Array
 
 # A capped query whose best k hold too many tracks of one artist is searched again for this many times as much.
 _WIDEN = 4
+# Up to so many queries BLAS is up to 2.5 times as fast where they stand on the right of 5,000 vectors.
+_FEW = 32
 # Excluded rows of a query up to which each is compared with all that were found: 1 us each, where a set takes 20.
 _COMPARED = 8
 
@@ -161,10 +163,16 @@ def _kept(rows: Int64Array, excluded: Int64Array) -> BoolArray:
 def _fresh_scores(state: SearchState, queries: Float32Array, rows: Int64Array) -> Float32Array:
     """Score fresh rows, shape (q, len(rows))."""
     if 2 * len(rows) < len(state.fresh_vectors):
-        return np.asarray(queries @ state.fresh_vectors[rows].T)
+        return _products(queries, state.fresh_vectors[rows])
     # A copy of most of the vectors would cost more than the scores of a few rows too many.
-    scores = np.asarray(queries @ state.fresh_vectors.T)
+    scores = _products(queries, state.fresh_vectors)
     return scores if len(rows) == len(state.fresh_vectors) else scores[:, rows]
+
+
+def _products(queries: Float32Array, vectors: Float32Array) -> Float32Array:
+    if len(queries) > _FEW:
+        return np.asarray(queries @ vectors.T)
+    return np.ascontiguousarray((vectors @ queries.T).T)
 
 
 def _near(scores: Float32Array, count: int) -> Int64Array:
@@ -236,15 +244,7 @@ def _capped(state: SearchState, found: _Found, most: int) -> _Found:
 
 
 def _ids(state: SearchState, rows: Int64Array) -> PackedIds:
-    count = state.base.backend.count
-    fresh = np.flatnonzero(rows >= count)
-    if not len(fresh):
-        return state.base.track_ids.at(rows)
-    base = np.flatnonzero(rows < count)
-    ids = np.empty(len(rows), dtype=object)
-    ids[base] = state.base.track_ids.at(rows[base]).strings()
-    ids[fresh] = [state.fresh.provenance[row].track.track_id for row in (rows[fresh] - count).tolist()]
-    return PackedIds.of(ids.tolist())
+    return state.base.track_ids.at(rows, lambda row: state.fresh.provenance[row].track.track_id)
 
 
 def _base_hits(

@@ -87,10 +87,10 @@ class Approximate:
         unmasked = available == self.count
         fetch = k if unmasked else fetched(k, max(available, 1), self.count)
         effort = self._effort(fetch)
-        if not k or not len(queries) or self.near.cost(effort) >= self.exact.cost(available, masked=not unmasked):
+        cost = self.near.cost(effort)
+        if not k or not len(queries) or cost >= self.exact.cost(available, masked=not unmasked):
             return self.exact.search(queries, k, alive, alive_count)
-        self.exact.use_threads(len(queries))
-        scores, rows = self.near.search(queries, fetch, effort)
+        scores, rows = self.exact.split(lambda: self.near.search(queries, fetch, effort), len(queries), cost)
         scores, rows, short = masked(scores, rows, k, None if unmasked else alive)
         scores, rows = by_score_and_row(scores * self._unscale, rows)
         if len(short):

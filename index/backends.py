@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-import faiss
 import numpy as np
 
 from index.codes import codes_of, empty_index
 from index.filters import unpacked
+from index.threads import Found, split
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
 Search = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
@@ -258,12 +259,9 @@ class CpuFlat:
         """See `Backend.exact`."""
         return self
 
-    def use_threads(self, queries: int) -> None:
-        """Have the calling thread's next search, of so many queries, use as many threads as it should."""
-        if self._threads is not None:
-            # OpenMP keeps this number per calling thread, so it is set where the search runs. FAISS splits the queries
-            # of a call, and no single one: further threads would be woken, and waited for, to do nothing.
-            faiss.omp_set_num_threads(min(self._threads, queries))
+    def split(self, search: Callable[[], Found], queries: int, rows: float) -> Found:
+        """Call a search of FAISS that looks at so many rows for each query with as many threads as are worth it."""
+        return split(search, queries, rows * self.dim, self._threads)
 
     def cost(self, available: int, *, masked: bool) -> float:
         """Say in what time a query of so many rows is answered: as so many rows that are scanned without a mask."""
@@ -272,18 +270,16 @@ class CpuFlat:
         return min(_GATHERED_COST * available, float(self.count))
 
     def _heap(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        self.use_threads(len(queries))
-        scores, rows = self._index.search(queries, k)
+        scores, rows = self.split(lambda: self._index.search(queries, k), len(queries), self.count)
         return scores * self._unscale, rows
 
     def _gathered(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
-        self.use_threads(len(queries))
         parts = []
         for start in range(0, len(rows), _PIECE):
             some = rows[start : start + _PIECE]
             index = empty_index(len(some), self.dim)
             self._codes.take(some, axis=0, out=codes_of(index), mode="clip")
-            scores, places = index.search(queries, min(k, len(some)))
+            scores, places = self.split(partial(index.search, queries, min(k, len(some))), len(queries), len(some))
             parts.append((scores, some[places]))
         if len(parts) == 1:
             scores, found = parts[0]

@@ -11,7 +11,7 @@ from index.backends import CpuFlat
 from index.bases import BaseIndex, UnusableIndexError
 from index.codes import unit
 from index.index_files import read_tuning
-from index.kinds import FLAT_FP16
+from index.kinds import FLAT_FP16, most_cost, stays_flat
 from index.lists import Lists
 from index.schemas import column_vectors
 from index.store import Store
@@ -56,7 +56,7 @@ def with_near(
     optional : bool
         Whether the flat kind will do, where `kind` reaches its recall at no less than what that costs.
     """
-    if kind == FLAT_FP16:
+    if kind == FLAT_FP16 or (optional and _tried(before)):
         return base
     near = _near(base, kind, before)
     exact = CpuFlat(base.index, base.scale)
@@ -74,17 +74,26 @@ def with_near(
             recall=asked.recall if asked is not None else DEFAULT_RECALL,
             k=asked.k if asked is not None else DEFAULT_K,
         )
-    if near.cost(tuning.effort) >= exact.cost(exact.count, masked=False):
-        _log.warning(
-            "an index of kind %s of space %s reaches recall@%d of %g at no less than the cost of looking at all rows",
-            kind,
-            space.space_id,
-            tuning.k,
-            tuning.recall,
+    share = near.cost(tuning.effort) / exact.cost(exact.count, masked=False)
+    wanted = most_cost(exact.count) if optional else 1.0
+    if share >= wanted:
+        told = (kind, space.space_id, tuning.k, tuning.recall, 100 * share, 100 * wanted)
+        _log.log(
+            logging.WARNING if share >= 1 else logging.INFO,
+            "an index of kind %s of space %s reaches recall@%d of %g at %.0f%% of the cost of looking at all rows, "
+            "which is not below %.0f%%",
+            *told,
         )
         if optional:
             return base
     return replace(base, near=near, tuning=tuning)
+
+
+def _tried(before: Before | None) -> bool:
+    """Whether lists were not worth it for a flat index that this one is patched from."""
+    return (
+        before is not None and before.base.near is None and stays_flat(int(before.base.index.ntotal), len(before.kept))
+    )
 
 
 def _asked(store: Store, space_id: str) -> Tuning | None:

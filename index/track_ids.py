@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,8 +54,12 @@ class PackedIds:
     @classmethod
     def of(cls, ids: Iterable[str]) -> PackedIds:
         """Pack some strings."""
-        parts = [one.encode() for one in ids]
-        return cls(b"".join(parts), np.cumsum([0, *map(len, parts)], dtype=np.int32))
+        return cls.of_pieces([one.encode() for one in ids])
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[bytes]) -> PackedIds:
+        """Pack the UTF-8 of some strings."""
+        return cls(b"".join(pieces), np.cumsum([0, *map(len, pieces)], dtype=np.int32))
 
     def strings(self) -> list[str]:
         """Give them as strings."""
@@ -96,15 +100,31 @@ class TrackIds:
     def __len__(self) -> int:
         return len(self.array)
 
-    def at(self, rows: Int64Array) -> PackedIds:
-        """Give the ids of some rows, in their order."""
+    def at(self, rows: Int64Array, further: Callable[[int], str] | None = None) -> PackedIds:
+        """Give the ids of some rows, in their order.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        further : callable, optional
+            Names what lies beyond the rows of this object, counted from there.
+        """
+        beyond = np.flatnonzero(rows >= len(self)).tolist() if further is not None else []
+        others = [further(row) for row in (rows[beyond] - len(self)).tolist()] if further is not None else []
+        here = np.delete(rows, beyond) if beyond else rows
         if len(rows) > _CUT_OUT:
-            return PackedIds(*text_and_offsets(self.array.take(pa.array(rows))))
-        starts, ends, text = self._offsets[rows], self._offsets[rows + 1], self._text
-        offsets = np.zeros(len(rows) + 1, dtype=np.int32)
-        np.cumsum(ends - starts, out=offsets[1:])
-        pieces = [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        return PackedIds(b"".join(pieces), offsets)
+            ids = self.array.take(pa.array(here))
+            if beyond:
+                places = np.empty(len(rows), dtype=np.int64)
+                places[np.delete(np.arange(len(rows)), beyond)] = np.arange(len(here))
+                places[beyond] = len(here) + np.arange(len(beyond))
+                ids = pa.concat_arrays([ids, pa.array(others, pa.string())]).take(pa.array(places))
+            return PackedIds(*text_and_offsets(ids))
+        bounds, text = zip(self._offsets[here].tolist(), self._offsets[here + 1].tolist(), strict=True), self._text
+        pieces = [text[start:end] for start, end in bounds]
+        for place, other in zip(beyond, others, strict=True):  # ascending: each finds those before it in place
+            pieces.insert(place, other.encode())
+        return PackedIds.of_pieces(pieces)
 
     def _bytes(self, row: int) -> bytes:
         return self._text[self._offsets[row] : self._offsets[row + 1]]

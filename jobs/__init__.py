@@ -22,7 +22,7 @@ from jobs.query import Answer, Query
 from jobs.refresh import RefreshReport
 from jobs.refresh_plan import RefreshPlan
 from jobs.release import Release, parse_release_date
-from jobs.threads import Threads
+from jobs.threads import Threads, keep_products_to_one_thread
 
 __all__ = [
     "Answer",
@@ -52,5 +52,6 @@ __all__ = [
     "UnknownArtistError",
     "UnknownUserError",
     "WarmedTrack",
+    "keep_products_to_one_thread",
     "parse_release_date",
 ]

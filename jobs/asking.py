@@ -25,10 +25,6 @@ from jobs.threads import Threads
 if TYPE_CHECKING:
     from encoders import Encoder
 
-QUERIES_A_THREAD = 8
-"""Of one search, that a further thread pays for: waking it, and waiting for it where others want its core, costs as
-much as answering a few."""
-
 
 class AskingEngine:
     """The half of a `jobs.engine.Engine`, which is what is opened, that changes nothing. Thread safe.
@@ -105,7 +101,7 @@ class AskingEngine:
         """
         if self._threads is not None and queries:
             most = self._threads.search_beside_encoder if self.is_encoding else self._threads.search
-            set_search_threads(max(min(most, len(queries) // QUERIES_A_THREAD), 1))
+            set_search_threads(most)
         return list(self._neighbors.answer(queries))
 
     def ask(self, query: Query) -> Answer:

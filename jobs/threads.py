@@ -25,3 +25,15 @@ class Threads:
     search: int
     search_beside_encoder: int
     encoder: int
+
+
+def keep_products_to_one_thread() -> None:
+    """Have each of NumPy's matrix products take one thread, in the whole process and for good.
+
+    Its BLAS shares a product of 5,000 rows with one query among all cores, and its threads spin until all have come:
+    30 us where nothing else runs, and 10 ms where other processes use the cores.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    # By pthreads, as NumPy's wheels have it: FAISS brings a BLAS of its own, whose threads are OpenMP's.
+    ThreadpoolController().select(internal_api="openblas", threading_layer="pthreads").limit(limits=1)

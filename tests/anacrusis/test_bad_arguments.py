@@ -38,6 +38,26 @@ def test_help_loads_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "'PASSIVE'"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "'ACTIVE'"), ({"GOMP_SPINCOUNT": "5"}, "'5'")],
+)
+def test_waiting_threads_sleep_unless_told_otherwise(own: dict[str, str], expected: str) -> None:
+    script = "import sys; sys.argv = ['anacrusis', '--version']\nfrom anacrusis.cli import main\n"
+    script += "try:\n    main()\nexcept SystemExit:\n    import faiss"  # which loads OpenMP, which tells what it reads
+    others = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=others | own | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = dict(line.strip().split(" = ") for line in done.stderr.splitlines() if line.count(" = ") == 1)
+    assert told["GOMP_SPINCOUNT" if "GOMP_SPINCOUNT" in own else "OMP_WAIT_POLICY"] == expected
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 1),

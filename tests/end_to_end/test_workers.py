@@ -48,7 +48,7 @@ def answer(channel: grpc.Channel) -> SearchNeighborsResponse:
 
 def found(channel: grpc.Channel) -> set[str]:
     packed = answer(channel).packed
-    return set(unpack_ids(packed.track_ids, np.frombuffer(packed.track_id_ends, "<u4")))
+    return set(unpack_ids(packed.track_ids, np.frombuffer(packed.track_id_lengths, "<u4")))
 
 
 def ingest(channel: grpc.Channel, track_id: str) -> release_pb.IngestedTrack:

@@ -64,13 +64,15 @@ def test_popularity_comes_with_every_hit_where_it_is_known(client: Client, engin
     assert len(client.neighbors_of_track("warm-0", filters=Filters(tiers=[Tier.AUDIO_ONLY]), titles=titles)) == 0
 
 
-def test_packed_ids_are_cut_at_their_ends(channel: grpc.Channel, engine: FakeEngine) -> None:
+def test_packed_ids_are_cut_by_their_lengths(channel: grpc.Channel, engine: FakeEngine) -> None:
     engine.rows["\u00fc"] = replace(engine.rows.pop("warm-2"), track_id="\u00fc")
     ids = neighbor_service_pb2.IdList(ids=["warm-0", "warm-1"])
     request = neighbor_service_pb2.BatchSearchNeighborsRequest(track_ids=ids, k=3)
     for result in NeighborServiceStub(channel).BatchSearchNeighbors(request).results:
-        text, ends = result.packed.track_ids, np.frombuffer(result.packed.track_id_ends, "<u4").tolist()
-        found = [text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        text, found = result.packed.track_ids, []
+        for length in np.frombuffer(result.packed.track_id_lengths, "<u4").tolist():
+            found.append(text[:length].decode())
+            text = text[length:]
         assert "\u00fc" in found
         assert len(found) == len(result.packed.tiers) == 3
 

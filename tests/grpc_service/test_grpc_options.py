@@ -111,12 +111,12 @@ def test_vectors_are_little_endian_whatever_the_array() -> None:
 
 @pytest.mark.parametrize("ids", [[], ["a"], ["", "", "ab", ""], ["a", "\u00fc", "\U0001f3b5b", "\U0001f3b5"]])
 def test_ids_survive_packing(ids: list[str]) -> None:
-    text, ends = pack_ids(ids)
+    text, lengths = pack_ids(ids)
     assert text == "".join(ids).encode()
-    assert unpack_ids(text, ends) == tuple(ids)
+    assert unpack_ids(text, lengths) == tuple(ids)
 
 
-@pytest.mark.parametrize("ends", [[], [1], [4], [2, 1, 3]])
-def test_ids_whose_ends_do_not_fit_are_refused(ends: list[int]) -> None:
-    with pytest.raises(ValueError, match="do not end where their 3 bytes do"):
-        unpack_ids(b"abc", np.array(ends, np.uint32))
+@pytest.mark.parametrize("lengths", [[], [1, 1], [4], [2**32 - 1, 4]])
+def test_ids_whose_lengths_do_not_fit_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="bytes together, and 3 have come"):
+        unpack_ids(b"abc", np.array(lengths, np.uint32))

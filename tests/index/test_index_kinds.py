@@ -16,6 +16,7 @@ from index import (
     InvalidInputError,
     Metric,
     Searcher,
+    ServedVector,
     SpaceRecord,
     Store,
     Tier,
@@ -216,8 +217,8 @@ def test_an_unknown_kind_is_refused(store):
     ("kind", "rows", "device", "chosen"),
     [
         ("auto", 0, "cpu", FLAT_FP16),
-        ("auto", 49_999, "cpu", FLAT_FP16),
-        ("auto", 50_000, "cpu", IVF_FP16),
+        ("auto", 9_999, "cpu", FLAT_FP16),
+        ("auto", 10_000, "cpu", IVF_FP16),
         ("auto", 10_000_000, "gpu", FLAT_FP16),
         ("auto", 10_000_001, "gpu", IVF_FP16),
         ("flat_fp16", 10**9, "cpu", FLAT_FP16),
@@ -234,12 +235,32 @@ def test_auto_takes_the_flat_kind_where_lists_are_worth_nothing(store, monkeypat
     assert build_snapshot(store, "made", device="cpu").index_kind == IVF_FP16
     monkeypatch.setattr(Lists, "cost", lambda near, effort: 1e9)
     assert build_snapshot(store, "made", device="cpu").index_kind == FLAT_FP16
-    assert "at no less than the cost of looking at all rows" in caplog.text
+    assert "of the cost of looking at all rows, which is not below 25%" in caplog.text
     snapshot = build_snapshot(store, "made", kind="ivf_fp16", device="cpu")
     assert snapshot.index_kind == IVF_FP16  # whoever asks for it has it, and every row is looked at
     store.publish(snapshot.snapshot_id)
     with Searcher.open(store, device="cpu", threads=1) as searcher:
         assert recall(searcher) == 1.0
+
+
+def test_a_small_space_gives_up_being_exact_only_for_a_multiple(store, monkeypatch):
+    monkeypatch.setattr("index.kinds.LISTS_FROM_ROWS", {"cpu": 1, "gpu": 1})
+    monkeypatch.setattr(Lists, "cost", lambda near, effort: 0.3 * ROWS)
+    snapshot = build_snapshot(store, "made", device="cpu")
+    assert snapshot.index_kind == FLAT_FP16
+    store.publish(snapshot.snapshot_id)
+    monkeypatch.setattr(Lists, "cost", lambda near, effort: 0.2 * ROWS)
+    store.commit(
+        WriteBatch(
+            tracks=[TrackRecord("new")],
+            fresh={"made": [ServedVector("new", places(5, 1)[0], Tier.ARTIST_TRANSFER)]},
+        )
+    )
+    # Patched from one that stayed flat: it is not tried again, until the space is large.
+    assert build_snapshot(store, "made", device="cpu").index_kind == FLAT_FP16
+    monkeypatch.setattr("index.kinds.SLOW_FROM_ROWS", ROWS)
+    monkeypatch.setattr(Lists, "cost", lambda near, effort: 0.9 * ROWS)
+    assert build_snapshot(store, "made", device="cpu").index_kind == IVF_FP16
 
 
 def test_an_empty_space_is_flat(tmp_path):

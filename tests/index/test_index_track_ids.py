@@ -32,6 +32,9 @@ def test_ids_are_found_and_given_back(one_by_one, words: set[str], others: set[s
     packed = ids.at(np.array(rows, dtype=np.int64))
     assert packed.strings() == PackedIds.of(picked).strings() == picked
     assert packed.text == "".join(picked).encode()
+    mixed = data.draw(st.lists(st.integers(0, 2 * len(expected))))
+    named = [(expected + [f"fresh {row}" for row in range(len(expected) + 1)])[row] for row in mixed]
+    assert ids.at(np.array(mixed, dtype=np.int64), lambda row: f"fresh {row}").strings() == named
     first = data.draw(st.integers(0, len(picked)))
     assert packed.part(first, len(picked)).strings() == picked[first:]
     assert [ids.find(one) for one in expected] == list(range(len(expected)))

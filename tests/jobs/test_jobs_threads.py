@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import torch
 from jobs import Engine, Query, Threads
 
 
-def test_a_search_leaves_the_encoder_its_cores_and_takes_no_more_threads_than_queries(home: Path) -> None:
+def test_a_search_leaves_the_encoder_its_cores(home: Path) -> None:
     before = torch.get_num_threads()
     found: list[tuple[int, int]] = []
     with Engine.open(home, device="cpu", threads=Threads(search=5, search_beside_encoder=2, encoder=1)) as engine:
@@ -20,7 +23,7 @@ def test_a_search_leaves_the_encoder_its_cores_and_takes_no_more_threads_than_qu
         def search(count: int) -> int:
             answers = engine.search([Query(vector=np.ones(8, np.float32))] * count)
             assert not any(isinstance(answer, Exception) for answer in answers)
-            return faiss.omp_get_max_threads()  # of this thread
+            return faiss.omp_get_max_threads()  # of this thread: what a search may take, however many it takes
 
         def measure() -> None:
             found.extend((count, search(count)) for count in (1, 3, 8))
@@ -30,8 +33,21 @@ def test_a_search_leaves_the_encoder_its_cores_and_takes_no_more_threads_than_qu
         thread = threading.Thread(target=measure)  # whose number is its own
         thread.start()
         thread.join()
-        assert found == [(1, 1), (3, 3), (8, 5), (1, 1), (8, 2)]
+        assert found == [(1, 5), (3, 5), (8, 5), (1, 2), (8, 2)]
         torch.set_num_threads(3)
         assert engine.encoder is not None  # loading it sets the number
         assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
+
+
+def test_a_servers_products_take_one_thread() -> None:
+    script = (
+        "import numpy; from threadpoolctl import threadpool_info; from jobs import keep_products_to_one_thread\n"
+        "keep_products_to_one_thread()\n"
+        "print([one['num_threads'] for one in threadpool_info() if 'numpy' in one['filepath']])"
+    )
+    own = os.environ | {"OPENBLAS_NUM_THREADS": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=own, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[1]"

@@ -26,37 +26,37 @@ from grpc_service.pb.anacrusis.v1 import common_pb2 as grpc__service_dot_pb_dot_
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3grpc_service/pb/anacrusis/v1/neighbor_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\x1a\x17google/rpc/status.proto\"\x80\x01\n\nPackedHits\x12\x11\n\ttrack_ids\x18\x01 \x01(\x0c\x12\x15\n\rtrack_id_ends\x18\x06 \x01(\x0c\x12\x0e\n\x06scores\x18\x02 \x01(\x0c\x12\r\n\x05tiers\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63onfidences\x18\x04 \x01(\x0c\x12\x14\n\x0cpopularities\x18\x05 \x01(\x0c\"\xbb\x01\n\x03Hit\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nartist_ids\x18\x04 \x03(\t\x12\r\n\x05score\x18\x05 \x01(\x02\x12 \n\x04tier\x18\x06 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x07 \x01(\x02\x12,\n\npopularity\x18\x08 \x01(\x0b\x32\x18.anacrusis.v1.Popularity\"\x15\n\x06IdList\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\x93\x01\n\x0eNeighborResult\x12*\n\x06packed\x18\x01 \x01(\x0b\x32\x18.anacrusis.v1.PackedHitsH\x00\x12%\n\x04\x66ull\x18\x02 \x01(\x0b\x32\x15.anacrusis.v1.HitListH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"*\n\x07HitList\x12\x1f\n\x04hits\x18\x01 \x03(\x0b\x32\x11.anacrusis.v1.Hit\"\x93\x03\n\x16SearchNeighborsRequest\x12\x12\n\x08track_id\x18\x01 \x01(\tH\x00\x12-\n\x06vector\x18\x02 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x32\n\x0buser_vector\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x11\n\x07user_id\x18\x04 \x01(\tH\x00\x12\x0e\n\x01k\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08space_id\x18\x06 \x01(\t\x12&\n\x07\x66ilters\x18\x07 \x01(\x0b\x32\x15.anacrusis.v1.Filters\x12\x1b\n\x0emax_per_artist\x18\x08 \x01(\x05H\x02\x88\x01\x01\x12\x14\n\x0cinclude_self\x18\t \x01(\x08\x12#\n\x04view\x18\n \x01(\x0e\x32\x15.anacrusis.v1.HitView\x12\x1a\n\x12popularity_damping\x18\x0b \x01(\x01\x12\r\n\x05\x65xact\x18\x0c \x01(\x08\x42\t\n\x07subjectB\x04\n\x02_kB\x11\n\x0f_max_per_artist\"\x8b\x01\n\x17SearchNeighborsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12(\n\x06packed\x18\x03 \x01(\x0b\x32\x18.anacrusis.v1.PackedHits\x12\x1f\n\x04hits\x18\x04 \x03(\x0b\x32\x11.anacrusis.v1.Hit\"\xc9\x03\n\x1b\x42\x61tchSearchNeighborsRequest\x12)\n\ttrack_ids\x18\x01 \x01(\x0b\x32\x14.anacrusis.v1.IdListH\x00\x12.\n\x07vectors\x18\x02 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x33\n\x0cuser_vectors\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12(\n\x08user_ids\x18\x04 \x01(\x0b\x32\x14.anacrusis.v1.IdListH\x00\x12\x0e\n\x01k\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08space_id\x18\x06 \x01(\t\x12&\n\x07\x66ilters\x18\x07 \x01(\x0b\x32\x15.anacrusis.v1.Filters\x12\x1b\n\x0emax_per_artist\x18\x08 \x01(\x05H\x02\x88\x01\x01\x12\x14\n\x0cinclude_self\x18\t \x01(\x08\x12#\n\x04view\x18\n \x01(\x0e\x32\x15.anacrusis.v1.HitView\x12\x1a\n\x12popularity_damping\x18\x0b \x01(\x01\x12\r\n\x05\x65xact\x18\x0c \x01(\x08\x42\n\n\x08subjectsB\x04\n\x02_kB\x11\n\x0f_max_per_artist\"t\n\x1c\x42\x61tchSearchNeighborsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12-\n\x07results\x18\x03 \x03(\x0b\x32\x1c.anacrusis.v1.NeighborResult\"b\n\x16StreamNeighborsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x34\n\x06search\x18\x02 \x01(\x0b\x32$.anacrusis.v1.SearchNeighborsRequest\"\x82\x01\n\x17StreamNeighborsResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x03 \x01(\t\x12,\n\x06result\x18\x04 \x01(\x0b\x32\x1c.anacrusis.v1.NeighborResult*K\n\x07HitView\x12\x18\n\x14HIT_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fHIT_VIEW_PACKED\x10\x01\x12\x11\n\rHIT_VIEW_FULL\x10\x02\x32\xc4\x02\n\x0fNeighborService\x12^\n\x0fSearchNeighbors\x12$.anacrusis.v1.SearchNeighborsRequest\x1a%.anacrusis.v1.SearchNeighborsResponse\x12m\n\x14\x42\x61tchSearchNeighbors\x12).anacrusis.v1.BatchSearchNeighborsRequest\x1a*.anacrusis.v1.BatchSearchNeighborsResponse\x12\x62\n\x0fStreamNeighbors\x12$.anacrusis.v1.StreamNeighborsRequest\x1a%.anacrusis.v1.StreamNeighborsResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3grpc_service/pb/anacrusis/v1/neighbor_service.proto\x12\x0c\x61nacrusis.v1\x1a)grpc_service/pb/anacrusis/v1/common.proto\x1a\x17google/rpc/status.proto\"\x83\x01\n\nPackedHits\x12\x11\n\ttrack_ids\x18\x01 \x01(\x0c\x12\x18\n\x10track_id_lengths\x18\x06 \x01(\x0c\x12\x0e\n\x06scores\x18\x02 \x01(\x0c\x12\r\n\x05tiers\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63onfidences\x18\x04 \x01(\x0c\x12\x14\n\x0cpopularities\x18\x05 \x01(\x0c\"\xbb\x01\n\x03Hit\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nartist_ids\x18\x04 \x03(\t\x12\r\n\x05score\x18\x05 \x01(\x02\x12 \n\x04tier\x18\x06 \x01(\x0e\x32\x12.anacrusis.v1.Tier\x12\x12\n\nconfidence\x18\x07 \x01(\x02\x12,\n\npopularity\x18\x08 \x01(\x0b\x32\x18.anacrusis.v1.Popularity\"\x15\n\x06IdList\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\x93\x01\n\x0eNeighborResult\x12*\n\x06packed\x18\x01 \x01(\x0b\x32\x18.anacrusis.v1.PackedHitsH\x00\x12%\n\x04\x66ull\x18\x02 \x01(\x0b\x32\x15.anacrusis.v1.HitListH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"*\n\x07HitList\x12\x1f\n\x04hits\x18\x01 \x03(\x0b\x32\x11.anacrusis.v1.Hit\"\x93\x03\n\x16SearchNeighborsRequest\x12\x12\n\x08track_id\x18\x01 \x01(\tH\x00\x12-\n\x06vector\x18\x02 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x32\n\x0buser_vector\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x11\n\x07user_id\x18\x04 \x01(\tH\x00\x12\x0e\n\x01k\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08space_id\x18\x06 \x01(\t\x12&\n\x07\x66ilters\x18\x07 \x01(\x0b\x32\x15.anacrusis.v1.Filters\x12\x1b\n\x0emax_per_artist\x18\x08 \x01(\x05H\x02\x88\x01\x01\x12\x14\n\x0cinclude_self\x18\t \x01(\x08\x12#\n\x04view\x18\n \x01(\x0e\x32\x15.anacrusis.v1.HitView\x12\x1a\n\x12popularity_damping\x18\x0b \x01(\x01\x12\r\n\x05\x65xact\x18\x0c \x01(\x08\x42\t\n\x07subjectB\x04\n\x02_kB\x11\n\x0f_max_per_artist\"\x8b\x01\n\x17SearchNeighborsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12(\n\x06packed\x18\x03 \x01(\x0b\x32\x18.anacrusis.v1.PackedHits\x12\x1f\n\x04hits\x18\x04 \x03(\x0b\x32\x11.anacrusis.v1.Hit\"\xc9\x03\n\x1b\x42\x61tchSearchNeighborsRequest\x12)\n\ttrack_ids\x18\x01 \x01(\x0b\x32\x14.anacrusis.v1.IdListH\x00\x12.\n\x07vectors\x18\x02 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12\x33\n\x0cuser_vectors\x18\x03 \x01(\x0b\x32\x1b.anacrusis.v1.PackedVectorsH\x00\x12(\n\x08user_ids\x18\x04 \x01(\x0b\x32\x14.anacrusis.v1.IdListH\x00\x12\x0e\n\x01k\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08space_id\x18\x06 \x01(\t\x12&\n\x07\x66ilters\x18\x07 \x01(\x0b\x32\x15.anacrusis.v1.Filters\x12\x1b\n\x0emax_per_artist\x18\x08 \x01(\x05H\x02\x88\x01\x01\x12\x14\n\x0cinclude_self\x18\t \x01(\x08\x12#\n\x04view\x18\n \x01(\x0e\x32\x15.anacrusis.v1.HitView\x12\x1a\n\x12popularity_damping\x18\x0b \x01(\x01\x12\r\n\x05\x65xact\x18\x0c \x01(\x08\x42\n\n\x08subjectsB\x04\n\x02_kB\x11\n\x0f_max_per_artist\"t\n\x1c\x42\x61tchSearchNeighborsResponse\x12\x10\n\x08space_id\x18\x01 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12-\n\x07results\x18\x03 \x03(\x0b\x32\x1c.anacrusis.v1.NeighborResult\"b\n\x16StreamNeighborsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x34\n\x06search\x18\x02 \x01(\x0b\x32$.anacrusis.v1.SearchNeighborsRequest\"\x82\x01\n\x17StreamNeighborsResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\x03 \x01(\t\x12,\n\x06result\x18\x04 \x01(\x0b\x32\x1c.anacrusis.v1.NeighborResult*K\n\x07HitView\x12\x18\n\x14HIT_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fHIT_VIEW_PACKED\x10\x01\x12\x11\n\rHIT_VIEW_FULL\x10\x02\x32\xc4\x02\n\x0fNeighborService\x12^\n\x0fSearchNeighbors\x12$.anacrusis.v1.SearchNeighborsRequest\x1a%.anacrusis.v1.SearchNeighborsResponse\x12m\n\x14\x42\x61tchSearchNeighbors\x12).anacrusis.v1.BatchSearchNeighborsRequest\x1a*.anacrusis.v1.BatchSearchNeighborsResponse\x12\x62\n\x0fStreamNeighbors\x12$.anacrusis.v1.StreamNeighborsRequest\x1a%.anacrusis.v1.StreamNeighborsResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_service.pb.anacrusis.v1.neighbor_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HITVIEW']._serialized_start=2034
-  _globals['_HITVIEW']._serialized_end=2109
+  _globals['_HITVIEW']._serialized_start=2037
+  _globals['_HITVIEW']._serialized_end=2112
   _globals['_PACKEDHITS']._serialized_start=138
-  _globals['_PACKEDHITS']._serialized_end=266
-  _globals['_HIT']._serialized_start=269
-  _globals['_HIT']._serialized_end=456
-  _globals['_IDLIST']._serialized_start=458
-  _globals['_IDLIST']._serialized_end=479
-  _globals['_NEIGHBORRESULT']._serialized_start=482
-  _globals['_NEIGHBORRESULT']._serialized_end=629
-  _globals['_HITLIST']._serialized_start=631
-  _globals['_HITLIST']._serialized_end=673
-  _globals['_SEARCHNEIGHBORSREQUEST']._serialized_start=676
-  _globals['_SEARCHNEIGHBORSREQUEST']._serialized_end=1079
-  _globals['_SEARCHNEIGHBORSRESPONSE']._serialized_start=1082
-  _globals['_SEARCHNEIGHBORSRESPONSE']._serialized_end=1221
-  _globals['_BATCHSEARCHNEIGHBORSREQUEST']._serialized_start=1224
-  _globals['_BATCHSEARCHNEIGHBORSREQUEST']._serialized_end=1681
-  _globals['_BATCHSEARCHNEIGHBORSRESPONSE']._serialized_start=1683
-  _globals['_BATCHSEARCHNEIGHBORSRESPONSE']._serialized_end=1799
-  _globals['_STREAMNEIGHBORSREQUEST']._serialized_start=1801
-  _globals['_STREAMNEIGHBORSREQUEST']._serialized_end=1899
-  _globals['_STREAMNEIGHBORSRESPONSE']._serialized_start=1902
-  _globals['_STREAMNEIGHBORSRESPONSE']._serialized_end=2032
-  _globals['_NEIGHBORSERVICE']._serialized_start=2112
-  _globals['_NEIGHBORSERVICE']._serialized_end=2436
+  _globals['_PACKEDHITS']._serialized_end=269
+  _globals['_HIT']._serialized_start=272
+  _globals['_HIT']._serialized_end=459
+  _globals['_IDLIST']._serialized_start=461
+  _globals['_IDLIST']._serialized_end=482
+  _globals['_NEIGHBORRESULT']._serialized_start=485
+  _globals['_NEIGHBORRESULT']._serialized_end=632
+  _globals['_HITLIST']._serialized_start=634
+  _globals['_HITLIST']._serialized_end=676
+  _globals['_SEARCHNEIGHBORSREQUEST']._serialized_start=679
+  _globals['_SEARCHNEIGHBORSREQUEST']._serialized_end=1082
+  _globals['_SEARCHNEIGHBORSRESPONSE']._serialized_start=1085
+  _globals['_SEARCHNEIGHBORSRESPONSE']._serialized_end=1224
+  _globals['_BATCHSEARCHNEIGHBORSREQUEST']._serialized_start=1227
+  _globals['_BATCHSEARCHNEIGHBORSREQUEST']._serialized_end=1684
+  _globals['_BATCHSEARCHNEIGHBORSRESPONSE']._serialized_start=1686
+  _globals['_BATCHSEARCHNEIGHBORSRESPONSE']._serialized_end=1802
+  _globals['_STREAMNEIGHBORSREQUEST']._serialized_start=1804
+  _globals['_STREAMNEIGHBORSREQUEST']._serialized_end=1902
+  _globals['_STREAMNEIGHBORSRESPONSE']._serialized_start=1905
+  _globals['_STREAMNEIGHBORSRESPONSE']._serialized_end=2035
+  _globals['_NEIGHBORSERVICE']._serialized_start=2115
+  _globals['_NEIGHBORSERVICE']._serialized_end=2439
 # @@protoc_insertion_point(module_scope)

@@ -19,20 +19,20 @@ HIT_VIEW_PACKED: HitView
 HIT_VIEW_FULL: HitView
 
 class PackedHits(_message.Message):
-    __slots__ = ("track_ids", "track_id_ends", "scores", "tiers", "confidences", "popularities")
+    __slots__ = ("track_ids", "track_id_lengths", "scores", "tiers", "confidences", "popularities")
     TRACK_IDS_FIELD_NUMBER: _ClassVar[int]
-    TRACK_ID_ENDS_FIELD_NUMBER: _ClassVar[int]
+    TRACK_ID_LENGTHS_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCES_FIELD_NUMBER: _ClassVar[int]
     POPULARITIES_FIELD_NUMBER: _ClassVar[int]
     track_ids: bytes
-    track_id_ends: bytes
+    track_id_lengths: bytes
     scores: bytes
     tiers: bytes
     confidences: bytes
     popularities: bytes
-    def __init__(self, track_ids: _Optional[bytes] = ..., track_id_ends: _Optional[bytes] = ..., scores: _Optional[bytes] = ..., tiers: _Optional[bytes] = ..., confidences: _Optional[bytes] = ..., popularities: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, track_ids: _Optional[bytes] = ..., track_id_lengths: _Optional[bytes] = ..., scores: _Optional[bytes] = ..., tiers: _Optional[bytes] = ..., confidences: _Optional[bytes] = ..., popularities: _Optional[bytes] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("rank", "track_id", "title", "artist_ids", "score", "tier", "confidence", "popularity")
