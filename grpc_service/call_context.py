@@ -160,13 +160,19 @@ class CoroutineCall:
             self._call.receive(lambda received: self._loop.call_soon_threadsafe(self._start, received))
 
     def _start(self, raw: bytes | None) -> None:
-        self._task = self._loop.create_task(self._run(raw))
         if self._call.cancelled:
-            self._task.cancel()
+            self._call.finish(code=grpc.StatusCode.CANCELLED)
+            return
+        self._task = self._loop.create_task(self._run(raw))
+        self._task.add_done_callback(self._done)
 
     def _leave(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before its first step: nothing of it has run
+            self._call.finish(code=grpc.StatusCode.CANCELLED)
 
     async def _run(self, raw: bytes | None) -> None:
         request_id = request_id_of(self._call.metadata)

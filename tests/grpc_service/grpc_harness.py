@@ -60,6 +60,10 @@ class Running:
         """Calls of our services since the start."""
         return self.server._router.begun
 
+    def on_loop(self, act: Callable[[], object]) -> None:
+        """Have something done by the server's event loop."""
+        self._loop.call_soon_threadsafe(act)
+
     def drain(self) -> None:
         with suppress(RuntimeError):  # it has stopped already
             self._loop.call_soon_threadsafe(self._stop.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import grpc
 import pytest
@@ -92,3 +93,18 @@ def test_a_server_that_stops_waits_for_replies_under_way_and_leaves_no_call(engi
         assert first.result(20).packed.track_ids
         server.join()
     assert not any(type(one) is CoreCall for one in gc.get_objects())
+
+
+def test_a_call_whose_caller_leaves_before_its_first_step_is_ended(server: Running, channel: grpc.Channel) -> None:
+    """Of a coroutine that is cancelled before it begins, not one line runs."""
+    entered, leave = threading.Event(), threading.Event()
+    server.on_loop(lambda: (entered.set(), leave.wait(20)))  # the loop stands still: nothing begins
+    assert entered.wait(20)
+    calls = [channel.unary_unary("/anacrusis.v1.AdminService/GetStatus").future(b"") for _ in range(5)]
+    calls += [channel.stream_stream("/anacrusis.v1.NeighborService/StreamNeighbors")(iter(())) for _ in range(5)]
+    until(lambda: server.in_progress == 10)
+    for call in calls:
+        call.cancel()
+    NeighborServiceStub(channel).SearchNeighbors(QUERY)  # behind those on the same connection, and needs no loop
+    leave.set()
+    until(lambda: server.in_progress == 0)
