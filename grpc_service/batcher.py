@@ -13,11 +13,11 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
-from grpc_service.search_cost import SearchCost
 
 if TYPE_CHECKING:
     from jobs import Answer, Query
@@ -107,9 +107,7 @@ class MicroBatcher:
         self._next: QueryGroup | None = None  # did not fit into the batch before
         self._counting = threading.Lock()
         self._waiting_queries = 0
-        self._searching = 0  # queries of the search in progress
-        self._began: float | None = None  # when that began
-        self._cost = SearchCost()
+        self._came: deque[float] = deque()  # when each group came that waits
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
         self._thread.start()
@@ -171,25 +169,13 @@ class MicroBatcher:
                     retry_after_s=0.05,
                 )
             self._waiting_queries += count
+            self._came.append(time.monotonic())
             self._groups.put(group)
 
-    def expected_wait_s(self, more: int = 0) -> float:
-        """Return how long a query that comes now is likely to wait for its answer.
-
-        Parameters
-        ----------
-        more : int, optional
-            Queries that are known of and have not been handed in.
-
-        Returns
-        -------
-        float
-            In seconds: what a search of all that wait is likely to take, and what is left of the one in progress; where
-            that takes longer than it should, as much as it is late.
-        """
-        began = self._began
-        late_s = time.monotonic() - began - self._cost.expected_s(self._searching) if began is not None else 0.0
-        return self._cost.expected_s(self._waiting_queries + more) + abs(late_s)
+    def oldest_wait_s(self) -> float:
+        """Return how long the first of those that wait for their search has waited; 0 where nobody does."""
+        with self._counting:
+            return time.monotonic() - self._came[0] if self._came else 0.0
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.
@@ -235,6 +221,8 @@ class MicroBatcher:
                 break
         with self._counting:
             self._waiting_queries -= taken
+            for _ in groups:
+                self._came.popleft()
             closed = self._closed
         if closed:
             self._refuse([*groups, *self._left()])
@@ -268,7 +256,6 @@ class MicroBatcher:
                 wanted.append(group)
         if wanted:
             queries = [query for group in wanted for query in group.queries]
-            self._searching, self._began = len(queries), now
             try:
                 results = self._search(queries)
                 if len(results) != len(queries):
@@ -281,9 +268,6 @@ class MicroBatcher:
                     outcomes.append((group, results[start : start + len(group.queries)]))
                     start += len(group.queries)
         _deliver(outcomes)
-        if wanted:
-            self._cost.learn(len(queries), time.monotonic() - now)
-            self._searching, self._began = 0, None
 
 
 def _draining() -> DrainingError:

@@ -48,15 +48,13 @@ class QueryCalls:
         self._work = work
         self._by_coroutine = by_coroutine
         self._admission = Admission(work.options.max_query_wait_s)
-        self._unread = 0  # calls that were let in and whose message has not come
         self.under_way = 0
 
     def begin(self, call: CoreCall) -> None:
         """Let a call in, or refuse it unread."""
-        if not self._admission.lets_in(self.under_way, self._work.searches.expected_wait_s(self._unread)):
+        if not self._admission.lets_in(self.under_way, self._work.searches.oldest_wait_s()):
             _refuse(call)
             return
-        self._unread += 1
         self.under_way += 1
         ended, call.on_finished = call.on_finished, None
 
@@ -70,7 +68,6 @@ class QueryCalls:
         call.receive(lambda raw: self._read(call, raw))
 
     def _read(self, call: CoreCall, raw: bytes | None) -> None:
-        self._unread -= 1
         try:
             if raw is None:
                 raise RequestError("The call ended without a message; send one.")

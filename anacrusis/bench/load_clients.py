@@ -51,6 +51,7 @@ def together(workers: Sequence[Worker], order: str, **arguments: Any) -> dict[st
         worker.tell(order, **arguments, **own)
     found = [worker.answer() for worker in workers]
     took = np.array([one for each in found for one in each["latency_ms"]])
+    late = np.array([one for each in found for one in each["late_ms"]])
     failed: dict[str, int] = {}
     for each in found:
         for code, count in each["failed"].items():
@@ -61,6 +62,7 @@ def together(workers: Sequence[Worker], order: str, **arguments: Any) -> dict[st
         "p50_ms": float(np.quantile(took, 0.5)) if len(took) else None,
         "p90_ms": float(np.quantile(took, 0.9)) if len(took) else None,
         "p99_ms": float(np.quantile(took, 0.99)) if len(took) else None,
+        "late_p99_ms": float(np.quantile(late, 0.99)) if len(late) else None,
         "failed": failed,
         "hinted": sum(each["hinted"] for each in found),
         "said": {code: words for each in found for code, words in each["said"].items()},

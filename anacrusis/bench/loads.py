@@ -93,7 +93,10 @@ class Loads:
         return found.report(time.perf_counter() - start)
 
     def do_offered(self, per_s: float, seconds: float, seed: int) -> dict[str, Any]:
-        """Ask at random moments (Poisson), whether or not answers keep up; latency counts from when a call was due."""
+        """Ask at random moments (Poisson), whether or not answers keep up: nothing of the server's holds the sender up.
+
+        Where the machine does, calls are sent late; latency counts from when they were sent, and how late is told.
+        """
         found = _Found()
         due = np.cumsum(np.random.default_rng(seed).exponential(1.0 / per_s, round(per_s * seconds)))
         start = time.perf_counter()
@@ -101,8 +104,12 @@ class Loads:
 
         def send() -> None:
             for number, at in enumerate(due.tolist()):
-                time.sleep(max(0.0, at - time.perf_counter()))
-                self._ask(number, partial(found.add, due=at))
+                early_s = at - time.perf_counter()
+                if early_s > 0:
+                    time.sleep(early_s)
+                sent = time.perf_counter()
+                found.late_ms.append(1e3 * (sent - at))
+                self._ask(number, partial(found.add, since=sent))
 
         sending = threading.Thread(target=send)
         sending.start()
@@ -135,12 +142,13 @@ class _Found:
     def __init__(self) -> None:
         self.ended = 0
         self.latency_ms: list[float] = []
+        self.late_ms: list[float] = []  # of calls that were due at a moment
         self.failed: Counter[str] = Counter()
         self.hinted = 0
         self.said: dict[str, str] = {}  # by the first of each code
 
-    def add(self, reply: _Reply, due: float = 0.0) -> None:
-        """Count a reply to a call that was due then, on the clock of `time.perf_counter`."""
+    def add(self, reply: _Reply, since: float = 0.0) -> None:
+        """Count a reply to a call that was sent then, on the clock of `time.perf_counter`."""
         self.ended += 1
         if reply.code:
             name = _NAMES[reply.code]
@@ -148,12 +156,13 @@ class _Found:
             self.said.setdefault(name, reply.details)
             self.hinted += reply.hinted
         else:
-            self.latency_ms.append(1e3 * (time.perf_counter() - due))
+            self.latency_ms.append(1e3 * (time.perf_counter() - since))
 
     def report(self, took_s: float) -> dict[str, Any]:
         return {
             "seconds": took_s,
             "latency_ms": [round(one, 4) for one in self.latency_ms],
+            "late_ms": [round(one, 4) for one in self.late_ms],
             "failed": dict(self.failed),
             "hinted": self.hinted,
             "said": self.said,

@@ -124,4 +124,4 @@ def test_of_finished_calls_none_is_left_in_the_count(engine: FakeEngine) -> None
         client.neighbors_of_tracks(["warm-0", "nobody"])
         client.status()
         queries = server.server._router._queries
-        until(lambda: server.in_progress == queries.under_way == queries._unread == 0)
+        until(lambda: server.in_progress == queries.under_way == 0)
