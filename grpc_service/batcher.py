@@ -108,6 +108,7 @@ class MicroBatcher:
         self._counting = threading.Lock()
         self._waiting_queries = 0
         self._came: deque[float] = deque()  # when each group came that waits
+        self._busy_since: float | None = None  # when the thread had nothing to do for the last time
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
         self._thread.start()
@@ -177,6 +178,11 @@ class MicroBatcher:
         with self._counting:
             return time.monotonic() - self._came[0] if self._came else 0.0
 
+    def busy_s(self) -> float:
+        """Return for how long the searching thread has not been without work; 0 where it is."""
+        since = self._busy_since
+        return time.monotonic() - since if since is not None else 0.0
+
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.
 
@@ -206,7 +212,7 @@ class MicroBatcher:
         """Wait for work and take a batch of it; None when closed."""
         groups: list[QueryGroup] = []
         taken = 0
-        group, self._next = self._next or self._groups.get(), None
+        group, self._next = self._next or self._first(), None
         until = time.monotonic() + self._max_wait_s
         while group is not None:
             if groups and taken + len(group.queries) > self._max_batch:
@@ -228,6 +234,16 @@ class MicroBatcher:
             self._refuse([*groups, *self._left()])
             return None
         return groups
+
+    def _first(self) -> QueryGroup | None:
+        """Take what comes next, and note when there was nothing."""
+        try:
+            return self._groups.get_nowait()
+        except queue.Empty:
+            self._busy_since = None
+        group = self._groups.get()
+        self._busy_since = time.monotonic()
+        return group
 
     def _left(self) -> list[QueryGroup]:
         """Take all that waits."""

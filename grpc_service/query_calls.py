@@ -52,7 +52,8 @@ class QueryCalls:
 
     def begin(self, call: CoreCall) -> None:
         """Let a call in, or refuse it unread."""
-        if not self._admission.lets_in(self.under_way, self._work.searches.oldest_wait_s()):
+        searches = self._work.searches
+        if not self._admission.lets_in(self.under_way, searches.oldest_wait_s(), searches.busy_s()):
             _refuse(call)
             return
         self.under_way += 1
