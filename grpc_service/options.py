@@ -52,8 +52,9 @@ class ServerOptions:
     grace_s : float
         How long calls may go on once the server is told to stop, 0 to 3600.
     max_query_wait_s : float
-        How long a query may be expected to wait, 0.001 to 60, seconds. While it is longer, and for more than a moment,
-        what comes is refused, unread (QUEUE_FULL, with RetryInfo); see `grpc_service.admission`.
+        How long the oldest query may wait for its search, 0.001 to 60, seconds. While it has waited longer, and the
+        search has not paused for a moment, what comes is refused, unread (QUEUE_FULL, with RetryInfo); see
+        `grpc_service.admission`.
     query_queue_size : int
         Queries that may wait for a search, 1 or more; beyond it QUEUE_FULL. Batches and streams bring many a call.
     max_batch_queries : int

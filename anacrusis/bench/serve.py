@@ -233,5 +233,5 @@ def _load(folder: Path, address: str, repeats: int, seconds: float, on_progress:
 
 
 def _middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("per_s", "p50_ms", "p90_ms", "p99_ms")
+    keys = ("per_s", "p50_ms", "p90_ms", "p99_ms", "late_p99_ms")
     return {key: statistics.median(run[key] for run in runs) for key in keys}

@@ -76,6 +76,7 @@ class _Told:
         self._found = {
             "seconds": 2.0,
             "latency_ms": latency_ms,
+            "late_ms": [],
             "failed": failed,
             "hinted": sum(failed.values()),
             "said": dict.fromkeys(failed, "why"),
