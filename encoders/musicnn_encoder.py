@@ -13,9 +13,11 @@ from encoders import frontend
 from encoders.errors import EncoderFileError
 from encoders.folding import fold
 from encoders.musicnn import OUTPUT_WIDTHS, MusiCNN
+from encoders.torch_threads import TorchThreads
 from encoders.windows import (
     Window,
     check_waveforms,
+    full_precision,
     mean_over_windows,
     resolve_batch_windows,
     resolve_device,
@@ -111,6 +113,7 @@ class MusicnnEncoder:
         self._device = resolve_device(device)
         self._batch_windows = resolve_batch_windows(batch_windows, self._device)
         model, sha256 = load_musicnn(name)
+        self._threads = TorchThreads()
         self._network = fold(model).to(self._device)
         self._log_mel = frontend.LogMel().to(self._device)
         identity = repr((sha256, frontend.CONSTANTS, POOLING))
@@ -172,7 +175,7 @@ class MusicnnEncoder:
         dict of str to ndarray, float32
             As `outputs`, one row a patch.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), full_precision(self._device):
             results = self._network(torch.from_numpy(log_mel).to(self._device))
             return {name: value.cpu().numpy() for name, value in results.items()}
 
@@ -202,11 +205,11 @@ class MusicnnEncoder:
             n_tracks=len(waveforms),
             widths=widths,
             batch_windows=self._batch_windows,
+            side_by_side=self._threads.map if self._device.type == "cpu" else map,
         )
 
     def _forward(self, samples: Float32Array) -> dict[str, Tensor]:
-        # TensorFloat-32 would cost three decimal digits of the parity with the reference.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), full_precision(self._device):
             results: dict[str, Tensor] = self._network(self._log_mel(torch.from_numpy(samples).to(self._device)))
         return results
 

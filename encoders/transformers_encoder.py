@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.errors import EncoderFileError
+from encoders.torch_threads import TorchThreads
 from encoders.transformers_kinds import KINDS, Kind
 from encoders.windows import (
     Window,
     check_waveforms,
+    full_precision,
     mean_over_windows,
     resolve_batch_windows,
     resolve_device,
@@ -68,6 +70,7 @@ class TransformersEncoder:
     def __init__(self, source: str, *, device: str = "auto", batch_windows: int | None = None) -> None:
         self._device = resolve_device(device)
         self._batch_windows = resolve_batch_windows(batch_windows, self._device)
+        self._threads = TorchThreads()
         local = Path(source).is_dir()
         config = _read_config(source, local=local)
         self._kind = _kind_of(source, config)
@@ -127,6 +130,7 @@ class TransformersEncoder:
             n_tracks=len(waveforms),
             widths=self._widths,
             batch_windows=self._batch_windows,
+            side_by_side=self._threads.map if self._device.type == "cpu" else map,
         )
 
     def _windows(self, waveforms: Sequence[Float32Array]) -> Iterator[Window]:
@@ -137,7 +141,7 @@ class TransformersEncoder:
                     yield Window(track, samples, float(samples.size))
 
     def _forward(self, samples: Float32Array) -> dict[str, Tensor]:
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), full_precision(self._device):
             inputs = self._kind.prepare(self._extractor, list(samples))
             moved = {name: value.to(self._device) for name, value in inputs.items()}
             return {CONTENT_OUTPUT: self._kind.pool(self._model, moved)}

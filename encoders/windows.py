@@ -1,7 +1,8 @@
 """Windows of many tracks through a network in full batches, averaged back to tracks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from encoders.errors import EncoderFileError, InvalidOptionError, InvalidWaveformError
 
 Float32Array = NDArray[np.float32]
+SideBySide = Callable[..., Iterator[Any]]
 
 # MusiCNN on one core, front end included: 470 times real time for 1 window, 550 for 4, 570 for 8 and 550 for 16, whose
-# intermediate results overflow the caches.
-CPU_BATCH_WINDOWS = 8
+# intermediate results overflow the caches. Batches are shared out among the cores, of half a minute of music, too.
+CPU_BATCH_WINDOWS = 4
 CUDA_BATCH_WINDOWS = 64  # a guess: not measured on a device yet
 
 
@@ -106,6 +108,7 @@ def mean_over_windows(
     n_tracks: int,
     widths: Mapping[str, int],
     batch_windows: int,
+    side_by_side: SideBySide = map,
 ) -> dict[str, Float32Array]:
     """Run windows through a network and average its outputs over every track's windows.
 
@@ -120,6 +123,8 @@ def mean_over_windows(
         Outputs to keep, and their widths.
     batch_windows : int
         Largest batch.
+    side_by_side : callable, optional
+        Calls a function for each batch, in order, and may do several at a time; see `encoders.torch_threads`.
 
     Returns
     -------
@@ -133,10 +138,13 @@ def mean_over_windows(
     """
     sums = {name: np.zeros((n_tracks, width), np.float64) for name, width in widths.items()}
     weights = np.zeros(n_tracks, np.float64)
-    for batch in batches(windows, batch_windows):
+
+    def run(batch: Sequence[Window]) -> tuple[Sequence[Window], Mapping[str, Tensor]]:
+        return batch, forward(np.stack([window.samples for window in batch]))
+
+    for batch, results in side_by_side(run, batches(windows, batch_windows)):
         tracks = np.array([window.track for window in batch])
         shares = np.array([window.weight for window in batch])
-        results = forward(np.stack([window.samples for window in batch]))
         np.add.at(weights, tracks, shares)
         for name, total in sums.items():
             values = results[name].to("cpu", torch.float64).numpy()
@@ -148,6 +156,20 @@ def mean_over_windows(
                 f"the encoder's output {name} is not finite: its weights are damaged, or samples are far above 1.0"
             )
     return means
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Compute without TensorFloat-32, which would cost three decimal digits of the parity with the reference.
+
+    Parameters
+    ----------
+    device : torch.device
+        Only CUDA devices have it; the switch is the process's, and is left alone for others.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[object] = torch.backends.cudnn.flags(allow_tf32=False)
+    return flags
 
 
 def resolve_device(device: str) -> torch.device:
