@@ -55,7 +55,8 @@ class Tuning:
     queries : int
         How many it was measured with.
     growth : float
-        By what power of the neighbours' number the effort grows up to four times as many, 0 to 1; in proportion beyond.
+        By what power of the neighbours' number the effort grows up to four times as many, 0 or more; in proportion
+        beyond. Above 1 where the further ones lie in many other lists: behind the last track of a genre, for instance.
     """
 
     recall: float
@@ -88,7 +89,7 @@ class Tuning:
             if (found.pop("format"), found.pop("version")) != (_FORMAT, _VERSION):
                 raise ValueError("another format")
             tuning = cls(**found)
-            if not (tuning.effort >= 1 and tuning.k >= 1 and 0.0 <= tuning.growth <= 1.0):
+            if not (tuning.effort >= 1 and tuning.k >= 1 and 0.0 <= tuning.growth < math.inf):
                 raise ValueError("no effort")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnusableIndexError(f"its tuning cannot be read ({type(error).__name__})") from error
@@ -248,7 +249,7 @@ def _growth(exact: CpuFlat, near: Approximation, held_back: HeldBack, tuning: Tu
         max(tuning.effort, near.least_effort(k)),
         most,
     )
-    return min(1.0, math.log(effort / tuning.effort) / math.log(k / tuning.k))
+    return math.log(effort / tuning.effort) / math.log(k / tuning.k)
 
 
 def still_holds(exact: CpuFlat, near: Approximation, held_back: HeldBack, before: Tuning) -> Tuning | None:

@@ -65,7 +65,7 @@ def test_outputs_are_means_over_windows(encoder, golden):
     outputs = encoder.outputs([golden["waveform_16k"]])
     for key, per_patch in encoder.outputs_of_patches(encoder.patches(golden["waveform_16k"])).items():
         assert per_patch.shape == (5, OUTPUT_WIDTHS[key])
-        np.testing.assert_allclose(outputs[key][0], per_patch.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(outputs[key][0], per_patch.mean(axis=0), rtol=1e-6, atol=1e-5)
     np.testing.assert_array_equal(encoder.encode([golden["waveform_16k"]]), outputs["mean_pool"])
 
 
