@@ -174,7 +174,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Result], str], tuple[str, ...]], 
     (
         "In process, a million",
         "bench-index-million",
-        "anacrusis bench index --tracks 1000000 --json benchmarks/results/bench-index-million.json",
+        "anacrusis bench index --tracks 1000000 --library hnswlib --json benchmarks/results/bench-index-million.json",
         index,
         (),
     ),

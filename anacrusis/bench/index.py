@@ -24,8 +24,8 @@ from jobs.progress import OnProgress, Progress
 K = 100
 LEAST_RECALL = 0.99
 BESIDE_PEERS_FROM = 100_000
-"""Tracks from which a single query has to be as fast as the fastest peer's. Below, a query takes less for the search than
-for names, filters and fresh rows, which peers leave to their callers."""
+"""Tracks from which a single query has to be as fast as the fastest peer's. Below, most of a query's time goes not into
+the search but into names, filters and fresh rows, which peers leave to their callers."""
 
 REPEATS = 5
 SEARCH_CORES = 1  # for everybody alike
