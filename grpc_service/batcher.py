@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Result = Answer | Exception
     Outcome = Sequence[Result] | Exception
 
+ENOUGH_QUERIES = 128
+"""A search of so many takes no longer for each query than a larger one: what else waits goes into the next one, so that
+the replies of this one are on their way, and their callers' next calls read, while that is being searched."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -215,7 +219,7 @@ class MicroBatcher:
         group, self._next = self._next or self._first(), None
         until = time.monotonic() + self._max_wait_s
         while group is not None:
-            if groups and taken + len(group.queries) > self._max_batch:
+            if groups and (taken >= ENOUGH_QUERIES or taken + len(group.queries) > self._max_batch):
                 self._next = group
                 break
             groups.append(group)

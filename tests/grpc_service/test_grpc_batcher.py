@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from grpc_service.batcher import MicroBatcher
+from grpc_service.batcher import ENOUGH_QUERIES, MicroBatcher
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
 
 
@@ -92,6 +92,15 @@ async def test_a_search_takes_no_more_than_max_batch_and_splits_no_group(make: M
     search.hold.set()
     await asyncio.gather(first, *others)
     assert [len(batch) for batch in search.batches] == [1, 3, 4, 6]
+
+
+async def test_a_search_of_enough_queries_leaves_the_rest_to_the_next_one(make: Make, search: Search) -> None:
+    batcher = make(max_batch=10 * ENOUGH_QUERIES, queue_size=10 * ENOUGH_QUERIES)
+    first = await _busy(batcher, search)
+    others = [await _waiting(batcher, [1] * n) for n in (ENOUGH_QUERIES - 1, 5, ENOUGH_QUERIES, 1)]
+    search.hold.set()
+    await asyncio.gather(first, *others)
+    assert [len(batch) for batch in search.batches] == [1, ENOUGH_QUERIES + 4, ENOUGH_QUERIES, 1]
 
 
 async def test_with_max_wait_the_first_query_waits_for_company(make: Make, search: Search) -> None:
