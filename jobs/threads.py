@@ -36,4 +36,5 @@ def keep_products_to_one_thread() -> None:
     from threadpoolctl import ThreadpoolController
 
     # By pthreads, as NumPy's wheels have it: FAISS brings a BLAS of its own, whose threads are OpenMP's.
-    ThreadpoolController().select(internal_api="openblas", threading_layer="pthreads").limit(limits=1)
+    # One after the other: of several conditions in one call, any would do.
+    ThreadpoolController().select(internal_api="openblas").select(threading_layer="pthreads").limit(limits=1)

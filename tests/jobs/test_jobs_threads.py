@@ -40,14 +40,15 @@ def test_a_search_leaves_the_encoder_its_cores(home: Path) -> None:
     torch.set_num_threads(before)
 
 
-def test_a_servers_products_take_one_thread() -> None:
+def test_a_servers_products_take_one_thread_and_its_searches_as_many_as_before() -> None:
     script = (
         "import numpy; from threadpoolctl import threadpool_info; from jobs import keep_products_to_one_thread\n"
+        "from index import usable_threads\n"
         "keep_products_to_one_thread()\n"
-        "print([one['num_threads'] for one in threadpool_info() if 'numpy' in one['filepath']])"
+        "print([one['num_threads'] for one in threadpool_info() if 'numpy' in one['filepath']], usable_threads())"
     )
-    own = os.environ | {"OPENBLAS_NUM_THREADS": "3"}
+    own = os.environ | {"OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}
     done = subprocess.run(
         [sys.executable, "-c", script], env=own, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.splitlines()[-1] == "[1]"
+    assert done.stdout.splitlines()[-1] == "[1] 5"
