@@ -309,7 +309,10 @@ def _deliver(outcomes: Sequence[tuple[QueryGroup, Outcome]]) -> None:
         if isinstance(group, _Awaited):
             by_loop.setdefault(group.loop, []).append((group, outcome))
         else:
-            group.settle(outcome)
+            try:
+                group.settle(outcome)
+            except Exception:  # a reply that cannot be given is no reason to keep back those behind it
+                _log.exception("a query's outcome could not be handed over; its caller will wait for its deadline")
     for loop, its_outcomes in by_loop.items():
         _wake(loop, its_outcomes)
 

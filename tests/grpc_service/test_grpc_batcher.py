@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from grpc_service.batcher import ENOUGH_QUERIES, MicroBatcher
+from grpc_service.batcher import ENOUGH_QUERIES, MicroBatcher, QueryGroup
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
 
 
@@ -214,3 +214,23 @@ def test_a_closed_event_loop_does_not_kill_the_thread(make: Make, search: Search
 
 async def _submit(batcher: MicroBatcher, queries: Sequence[int]) -> Sequence[int]:
     return await batcher.submit(queries)  # type: ignore[arg-type,return-value]
+
+
+class _Broken(QueryGroup):
+    abandoned = False
+
+    def settle(self, outcome: object) -> None:
+        raise OSError("no way back")
+
+
+async def test_a_reply_that_cannot_be_given_keeps_no_other_back(
+    make: Make, search: Search, caplog: pytest.LogCaptureFixture
+) -> None:
+    batcher = make()
+    first = await _busy(batcher, search)
+    batcher.put(_Broken([1], None))  # type: ignore[list-item]
+    behind = await _waiting(batcher, [2])
+    search.hold.set()
+    assert list(await behind) == [-2]
+    assert list(await first) == [0]
+    assert "no way back" in caplog.text
