@@ -74,8 +74,8 @@ class Measured:
 
     @property
     def decode(self) -> Quantity:
-        """Processor seconds to decode a second of audio; decoding takes one core."""
-        return self._stage("decode") * Quantity.of(1, "core")
+        """Processor seconds to decode a second of audio: files side by side on all cores, so at most this."""
+        return self._stage("decode") * self.cores
 
     @property
     def encode(self) -> Quantity:

@@ -19,7 +19,7 @@ def backfill(f: Figures) -> Step:
         "decoding and encoding on many machines, by Ray (`anacrusis backfill`); manifests in parts",
         "a plan that reads the keys once",
         (
-            Line("decode", shown(m.decode), ENCODE, f["backfill.decode"]),
+            Line("decode, on cores", f"at most {shown(m.decode)}", ENCODE, f["backfill.decode"]),
             Line("encode, on cores", f"at most {shown(m.encode)}", ENCODE, f["backfill.encode"]),
             f.line("write, one committer, in groups", "write_content.cpu", "backfill.write"),
             Line("audio that is read", f.assume("audio_rate"), "assumed", f["backfill.read"]),
