@@ -20,6 +20,10 @@ from index.types import Float32Array, Int64Array, Metric, SnapshotRecord, SpaceR
 
 # Where what was patched is only measured again: so many queries of each kind.
 _QUERIES_AGAIN = 50
+UNMEASURED_SHARE = 0.01
+"""Of the rows, so many may come or go before the recall is measured again: if not one of them were ever found, recall
+would fall by about as much, and each lies in the list that is nearest to it, as all others do."""
+
 # Listeners are drawn from the first of the table, this many times as many as are wanted.
 _FROM_LISTENERS = 10
 _log = logging.getLogger(__name__)
@@ -61,7 +65,9 @@ def with_near(
     near = _near(base, kind, before)
     exact = CpuFlat(base.index, base.scale)
     asked, tuning = _asked(store, space.space_id), None
-    if asked is not None and near.patched_rows:
+    if asked is not None and near.patched_rows and before is not None:
+        tuning = _carried(asked, before, exact.count)
+    if asked is not None and near.patched_rows and tuning is None:
         # The mean of few queries is below by chance now and then; tuning anew costs ten times what asking more of them
         # does, beside the queries that are being served.
         for queries in (_QUERIES_AGAIN, QUERIES):
@@ -87,6 +93,14 @@ def with_near(
         if optional:
             return base
     return replace(base, near=near, tuning=tuning)
+
+
+def _carried(asked: Tuning, before: Before, count: int) -> Tuning | None:
+    """Keep what was measured while next to nothing has changed since."""
+    new = int(np.count_nonzero(before.kept < 0))
+    gone = int(before.base.index.ntotal) - (len(before.kept) - new)
+    unmeasured = asked.unmeasured + new + gone
+    return replace(asked, unmeasured=unmeasured) if unmeasured <= UNMEASURED_SHARE * count else None
 
 
 def _tried(before: Before | None) -> bool:

@@ -57,6 +57,8 @@ class Tuning:
     growth : float
         By what power of the neighbours' number the effort grows up to four times as many, 0 or more; in proportion
         beyond. Above 1 where the further ones lie in many other lists: behind the last track of a genre, for instance.
+    unmeasured : int
+        Rows that have come or gone since it was measured.
     """
 
     recall: float
@@ -65,6 +67,7 @@ class Tuning:
     measured: float
     queries: int
     growth: float = 1.0
+    unmeasured: int = 0
 
     def effort_for(self, k: int) -> int:
         """Say what effort the search for so many neighbours needs; never less than the one that was tuned."""
@@ -89,7 +92,7 @@ class Tuning:
             if (found.pop("format"), found.pop("version")) != (_FORMAT, _VERSION):
                 raise ValueError("another format")
             tuning = cls(**found)
-            if not (tuning.effort >= 1 and tuning.k >= 1 and 0.0 <= tuning.growth < math.inf):
+            if tuning.effort < 1 or tuning.k < 1 or tuning.unmeasured < 0 or not 0.0 <= tuning.growth < math.inf:
                 raise ValueError("no effort")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnusableIndexError(f"its tuning cannot be read ({type(error).__name__})") from error
@@ -260,7 +263,7 @@ def still_holds(exact: CpuFlat, near: Approximation, held_back: HeldBack, before
     found = _try(near, held_back, limits, before.k, before.effort, 0.0)
     if found.recall < before.recall:
         return None
-    return replace(before, measured=found.recall, queries=len(held_back.own))
+    return replace(before, measured=found.recall, queries=len(held_back.own), unmeasured=0)
 
 
 def _useful_effort(exact: CpuFlat, near: Approximation) -> int:

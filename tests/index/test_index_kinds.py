@@ -28,7 +28,9 @@ from index import (
 )
 from index.kinds import FLAT_FP16, IVF_FP16, choose_kind
 from index.lists import Lists
+from index.near import UNMEASURED_SHARE
 from index.snapshots import load_base
+from index.tuning import still_holds
 
 DIM, ROWS = 16, 3000
 
@@ -170,6 +172,23 @@ def test_a_patched_index_keeps_its_centres_and_its_tuning(store, monkeypatch):
         assert recall(searcher) >= 0.98
         _, vectors = searcher.vectors(["t0010"])
         assert searcher.search(vectors, 1)[0].track_ids == ["t0010"] or store.space("made").metric is not Metric.COSINE
+
+
+def test_what_was_measured_is_kept_until_a_hundredth_of_the_rows_has_changed(store, monkeypatch):
+    store.publish(build_snapshot(store, "made", kind="ivf_fp16").snapshot_id)
+    measured = []
+    monkeypatch.setattr("index.near.still_holds", lambda *given: measured.append(given[-1]) or still_holds(*given))
+    few = int(UNMEASURED_SHARE * ROWS / 2)  # each of them comes, and another one goes
+    unmeasured = []
+    for turn in range(2):
+        rows = [served(f"t{few * turn + n:04d}", vector) for n, vector in enumerate(places(turn, few))]
+        store.replace_served("made", rows, as_of=store.fresh_version("made"))
+        snapshot = build_snapshot(store, "made", kind="ivf_fp16")
+        store.publish(snapshot.snapshot_id)
+        tuning = tuning_of(store, snapshot)
+        assert tuning is not None
+        unmeasured.append((tuning.unmeasured, bool(measured)))
+    assert unmeasured == [(2 * few, False), (0, True)]
 
 
 def test_tuned_anew_it_is_followed_and_the_next_build_wants_the_same(store):
