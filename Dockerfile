@@ -17,6 +17,8 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home anacrusis \
     && install --directory --owner anacrusis /var/lib/anacrusis
 COPY --from=build /opt/anacrusis /opt/anacrusis
+# It listens on all addresses of the container, so that `serve` refuses to start until it gets TLS and knows its callers, or
+# is told twice that it needs neither: see "Container" in README.md.
 ENV PATH=/opt/anacrusis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ANACRUSIS_HOME=/var/lib/anacrusis \

@@ -7,7 +7,7 @@ HOME_TO_KEEP ?=
 FOLDER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format proto bench results clean
+.PHONY: help install demo test test-all fuzz check format proto bench results soak clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 		echo "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(INSTALL) --editable '.[demo,dev,evaluate,ray]'
+	$(BIN)/$(INSTALL) --editable '.[demo,dev,evaluate,otel,ray]'
 	touch $@
 
 demo: install  ## A track nobody has played finds its place: the whole way on real music
@@ -29,6 +29,9 @@ test: install  ## The tests, under 10 minutes on two cores
 
 test-all: install  ## The slow ones too
 	$(BIN)/python -m pytest -m ""
+
+fuzz: install  ## What nobody should send: mutated audio, files and messages, about half an hour
+	$(BIN)/python -m tests.fuzz --json benchmarks/results/fuzz.json
 
 check: install  ## Lint, types, the layering of the rooms, the proto, deploy/; that generated code and the README's figures are current
 	$(BIN)/ruff check .
@@ -41,6 +44,7 @@ check: install  ## Lint, types, the layering of the rooms, the proto, deploy/; t
 	$(BIN)/python -m benchmarks.spaces_page --check
 	$(BIN)/python -m benchmarks.serving_page --check
 	$(BIN)/python -m benchmarks.scale --check
+	$(BIN)/python -m benchmarks.trust_page --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/kubernetes-validate --strict deploy/kubernetes/*.yaml deploy/kubernetes/gpu/*.yaml
 
@@ -59,6 +63,10 @@ results: install  ## Evaluate the transfer on a benchmark folder, and write the 
 	@test -n "$(FOLDER)" || { echo "Name a benchmark folder with: make results FOLDER=/path/to/folder"; exit 2; }
 	$(BIN)/anacrusis evaluate $(FOLDER) --ablation --report docs/results --json benchmarks/results/transfer.json
 	$(BIN)/python -m benchmarks.readme_results
+
+soak: install  ## Kill server and jobs 300 times at random moments, load a server for an hour: two hours or more
+	$(BIN)/python -m benchmarks.soak --json benchmarks/results/soak.json
+	$(BIN)/python -m benchmarks.trust_page
 
 clean:  ## Remove .venv/ and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

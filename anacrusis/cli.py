@@ -20,6 +20,7 @@ from anacrusis import (
     commands_bench,
     commands_catalogue,
     commands_demo,
+    commands_doctor,
     commands_evaluate,
     commands_feedback,
     commands_index,
@@ -28,15 +29,20 @@ from anacrusis import (
     commands_serve,
     commands_space,
     commands_status,
+    commands_token,
+    commands_top,
 )
 from anacrusis.console import say
 from anacrusis.context import EXIT_FAILURE, EXIT_USAGE, Context
+from anacrusis.logs import begin_logging
 from anacrusis.settings import SettingsError, let_waiting_threads_sleep, load_settings
 
 # Nothing that the caller wrote is to blame, and the same words may well do the next time.
 _NO_USAGE_ERRORS = frozenset(
     {"HOME_BUSY", "LEASE_LOST", "PUBLISHED_MEANWHILE", "REFRESH_STOPPED", "HOME_UNREACHABLE", "HOME_DAMAGED"}
-    | {"UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "QUEUE_FULL"}  # a server that is away, or busy
+    | {"UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "QUEUE_FULL", "RATE_LIMITED"}  # a server that is away, or busy
+    | {"METRICS_UNREACHABLE"}
+    | {"AUDIT_UNWRITABLE", "HOME_FULL", "DECODER_UNAVAILABLE"}
 )
 
 app = typer.Typer(
@@ -64,18 +70,14 @@ def configure(
 ) -> None:
     """Give a track its place in a recommender's collaborative space before its first listen."""
     settings = load_settings(config)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it has not got
+    begin_logging(settings.log_level, settings.log_format)
     context.obj = Context(settings, home or settings.home, config)
 
 
 commands_demo.register(app)
 commands_serve.register(app)
 commands_status.register(app)
+commands_top.register(app)
 commands_catalogue.register(app)
 commands_backfill.register(app)
 commands_feedback.register(app)
@@ -83,8 +85,10 @@ commands_query.register(app)
 commands_space.register(app)
 commands_index.register(app)
 commands_refresh.register(app)
+commands_doctor.register(app)
 commands_bench.register(app)
 commands_evaluate.register(app)
+commands_token.register(app)
 
 
 def main() -> None:
@@ -112,22 +116,30 @@ def _callers_errors() -> tuple[type[Exception], ...]:
 
     An attribute `reason` alone tells nothing: UnicodeDecodeError has one, too.
     """
+    from anacrusis.scrapes import ScrapeError
     from artist_transfer import TransferError
     from encoders import EncoderError
+    from grpc_service.audit import AuditError
     from grpc_service.client_errors import ClientError
     from grpc_service.options import InvalidServerOptionError
+    from grpc_service.private_files import PrivateFileError
     from grpc_service.server import AddressError
+    from grpc_service.tokens import TokenNameError
     from index import StoreError
     from jobs import JobError, RefreshStoppedError
 
     return (
         AddressError,
+        AuditError,
         ClientError,
         EncoderError,
         InvalidServerOptionError,
         JobError,
+        PrivateFileError,
         RefreshStoppedError,
+        ScrapeError,
         StoreError,
+        TokenNameError,
         TransferError,
     )
 

@@ -142,7 +142,8 @@ def withdraw(
 ) -> None:
     """Withdraw tracks (rights takedown): they are in no answer from now on, through every import and rollback."""
     with shared(context).open_engine(home) as engine:
-        newly = engine.withdraw(track_ids, reason=reason)
+        with shared(context).recording(home, "withdraw", track_ids=track_ids, reason=reason):
+            newly = engine.withdraw(track_ids, reason=reason)
         unknown = [one for one, record in zip(newly, engine.describe(newly), strict=True) if record is None]
     result = {"withdrawn": newly, "never_ingested": unknown, "already_withdrawn": sorted(set(track_ids) - set(newly))}
     if not report(json_to, result):

@@ -43,7 +43,9 @@ def tune(
     """
     from jobs.tuning import tune_index
 
-    with shared(context).open_engine(home, project_missing=False) as engine, shown_progress() as on_progress:
+    opened = shared(context).open_engine(home, project_missing=False)
+    recorded = shared(context).recording(home, "index tune", recall=recall, k=k)
+    with opened as engine, shown_progress() as on_progress, recorded:
         done = tune_index(engine, recall=recall, k=k, queries=queries, on_progress=on_progress)
     if not report(json_to, done.as_dict()):
         _show(done)

@@ -116,7 +116,10 @@ def refresh(
         return
     ray = RayOptions(ray_address, workers) if on_ray or ray_address or workers else None
     opened = shared(context).open_engine(home, project_missing=False)
-    with ExitStack() as closing, opened as engine, shown_progress() as on_progress:
+    recorded = shared(context).recording(
+        home, "refresh", artist_ids=artist or [], all=everything, space_id=space_id, index_kind=index_kind or ""
+    )
+    with ExitStack() as closing, opened as engine, shown_progress() as on_progress, recorded:
         project = None
         if ray is not None:
             from jobs.refresh_on_ray import projecting_on_ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -17,12 +18,15 @@ import typer
 from anacrusis.console import report, say
 from anacrusis.context import Context, Home, Json, shared
 from anacrusis.settings import SettingsError
+from grpc_service.exposure import Protection, check_protection
 from grpc_service.options import ServerOptions, share_cores
+from grpc_service.watch_options import WatchOptions
 
 if TYPE_CHECKING:
     from grpc_service.ports import ServedEngine
     from jobs import Engine
 
+_log = logging.getLogger(__name__)
 _LONGEST_SOCKET = 100  # bytes of a socket file's path; the system takes 107
 _FOLLOWERS, _WRITER = "followers", "writer"  # the socket files of the worker that writes
 
@@ -34,6 +38,14 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1, max=256, help="Processes that answer on the port: the first writes, all of them read (default: 1)."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="With server.insecure = true in the settings: listen beyond the loopback without TLS, or let in whoever "
+        "comes.",
     ),
 ]
 ReadOnly = Annotated[
@@ -57,25 +69,40 @@ def serve(
     port: Port = None,
     workers: Workers = None,
     read_only: ReadOnly = False,
+    insecure: Insecure = False,
     home: Home = None,
     json_to: Json = None,
 ) -> None:
-    """Serve the home folder over gRPC until SIGTERM or SIGINT; then finish what is in progress and stop."""
+    """Serve the home folder over gRPC until SIGTERM or SIGINT; then finish what is in progress and stop.
+
+    Beyond the loopback it takes TLS ([tls] in the settings) and callers that it knows ([access]).
+    """
     options = _options(shared(context), host, port, workers)
+    protection = _protection(shared(context), insecure=insecure)
+    check_protection(options, protection)  # before anything heavy is loaded
+
+    # What reads lines of JSON is not to stumble over what is said to a person.
+    tell = _log.info if shared(context).settings.log_format == "json" else say
 
     def ready(first: Mapping[str, Any]) -> None:
         told = {key: first[key] for key in ("address", "space_id", "snapshot_id")}
         report(json_to, told | ({"workers": options.workers} if options.workers > 1 else {}))
-        say(first["sentence"])
+        tell(first["sentence"])
 
     if options.workers == 1:
         from grpc_service.server import run_server
 
         with _opened(shared(context), options, home, read_only=read_only, replica=read_only) as engine:
-            run_server(engine, options, on_ready=lambda address: ready(_told(engine, address, replica=read_only)))
+            run_server(
+                engine,
+                options,
+                on_ready=lambda address: ready(_told(engine, address, replica=read_only)),
+                watch=_watch(shared(context)),
+                protection=_audited(shared(context), protection, home, read_only=read_only),
+            )
     else:
-        _serve_by_workers(shared(context), options, home, read_only=read_only, on_ready=ready)
-    say("stopped")
+        _serve_by_workers(shared(context), options, home, read_only=read_only, insecure=insecure, on_ready=ready)
+    tell("stopped")
 
 
 def _serve_by_workers(
@@ -84,11 +111,13 @@ def _serve_by_workers(
     home: str | None,
     *,
     read_only: bool,
+    insecure: bool,
     on_ready: Callable[[Mapping[str, Any]], None],
 ) -> None:
     from anacrusis.worker_processes import WorkerProcesses, reserve_port
 
     folder_of_home = shared_with.home_folder(home)
+    _watch(shared_with, options.workers - 1)  # refuses now what the last one could not use
     try:
         reserved = reserve_port(options.host, options.port)
     except OSError as error:
@@ -108,6 +137,7 @@ def _serve_by_workers(
                 *(sys.executable, "-m", "anacrusis", "--home", folder_of_home, *config, "worker"),
                 *("--host", options.host, "--port", str(reserved.getsockname()[1]), "--workers", str(options.workers)),
                 *("--place", str(place), "--folder", folder, *(["--read-only"] if read_only else [])),
+                *(["--insecure"] if insecure else []),
                 *(word for pid, process in living.items() for word in ("--living", f"{pid}:{process}")),
             ]
 
@@ -125,6 +155,7 @@ def worker(
     port: Port = None,
     workers: Workers = None,
     read_only: ReadOnly = False,
+    insecure: Insecure = False,
     home: Home = None,
 ) -> None:
     """Be one of the processes of `serve --workers`, which starts them; orders come by standard input."""
@@ -154,7 +185,26 @@ def worker(
             # One line, which `serve` waits for.
             on_ready=lambda address: print(json.dumps(_told(engine, address, replica=read_only)), flush=True),
             worker=role,
+            protection=_audited(
+                shared(context), _protection(shared(context), insecure=insecure), home, read_only=not writes
+            ),
+            watch=_watch(shared(context), place),
         )
+
+
+def _protection(shared_with: Context, *, insecure: bool) -> Protection:
+    settings = shared_with.settings
+    return Protection(settings.tls, settings.access, settings.limits, insecure=insecure)
+
+
+def _audited(shared_with: Context, protection: Protection, home: str | None, *, read_only: bool) -> Protection:
+    """Say where acts are written down, once there is a home; who only reads does nothing that would be."""
+    return protection if read_only else replace(protection, audit=shared_with.audit_log(home))
+
+
+def _watch(shared_with: Context, place: int = 0) -> WatchOptions:
+    settings = shared_with.settings
+    return WatchOptions(settings.metrics.of_worker(place), settings.tracing)
 
 
 def _options(shared_with: Context, host: str | None, port: int | None, workers: int | None) -> ServerOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,8 @@ def rollback(
 
     The snapshot that was served is not read, so that one which is damaged is left behind all the same.
     """
-    with shared(context).open_store(home) as store:
+    recorded = shared(context).recording(home, "space rollback", to=to)
+    with shared(context).open_store(home) as store, recorded:
         snapshot = store.snapshot(store.rollback(to or None).snapshot_id)
     if not report(json_to, {"space_id": snapshot.space_id, "snapshot_id": snapshot.snapshot_id}):
         say(f"serving snapshot {snapshot.snapshot_id} of space {snapshot.space_id} again")
@@ -106,7 +108,8 @@ def maintain(
     from jobs.maintain import maintain as maintain_home
 
     chosen: dict[str, Any] = {"snapshots": keep_snapshots, "days": keep_days}
-    with shared(context).open_engine(home, read_only=dry_run) as engine, shown_progress() as on_progress:
+    recorded = nullcontext() if dry_run else shared(context).recording(home, "maintain", **chosen)
+    with shared(context).open_engine(home, read_only=dry_run) as engine, shown_progress() as on_progress, recorded:
         retention = replace(engine.retention, **{name: one for name, one in chosen.items() if one is not None})
         done = maintain_home(engine, retention, dry_run=dry_run, on_progress=on_progress)
     if not report(json_to, done.as_dict()):

@@ -216,7 +216,8 @@ def publish(
     from jobs.space_comparison import require_likeness
 
     opened = shared(context).open_engine(home, project_missing=False)
-    with opened as engine, shown_progress() as on_progress:
+    recorded = shared(context).recording(home, "space publish", space_id=space_id)
+    with opened as engine, shown_progress() as on_progress, recorded:
         after = engine.store.publish_sequence()  # what is compared, and carried over from: a rollback since stands
         compared = require_likeness(
             engine, space_id, min_overlap=min_overlap, min_coverage=min_coverage, on_progress=on_progress

@@ -24,11 +24,11 @@ def status(
     timeout_s: Annotated[float, typer.Option(min=0.001, help="How long to wait for an answer.")] = 10.0,
     json_to: Json = None,
 ) -> None:
-    """Ask a running server what it serves, and whether the upkeep of its home keeps up."""
-    from grpc_service.client import Client
+    """Ask a running server what it serves, and whether the upkeep of its home keeps up.
 
-    options = shared(context).settings.server
-    with Client(address or f"{options.host}:{options.port}", timeout_s=timeout_s) as client:
+    Where it wants a token, set ANACRUSIS_TOKEN; where it is encrypted, the section [client] of the settings.
+    """
+    with shared(context).client(address, timeout_s=timeout_s) as client:
         found = client.status()
     figures = asdict(found)
     figures["tier_counts"] = {tier.name.lower(): count for tier, count in found.tier_counts.items()}

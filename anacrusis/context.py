@@ -15,6 +15,8 @@ from anacrusis.console import blaming, writable
 from anacrusis.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from grpc_service.audit import AuditLog
+    from grpc_service.client import Client
     from index import Store
     from jobs import Engine, Threads
 
@@ -138,7 +140,7 @@ class Context:
         from jobs import Engine
 
         with (
-            self._blaming_home(home) as folder,
+            self.naming_home(home) as folder,
             Engine.open(
                 folder,
                 create=create,
@@ -176,11 +178,108 @@ class Context:
         """
         from index import Store
 
-        with self._blaming_home(home) as folder, Store.open(folder, cache=self.settings.cache) as store:
+        with self.naming_home(home) as folder, Store.open(folder, cache=self.settings.cache) as store:
             yield store
 
+    def audit_log(self, home: str | Path | None) -> AuditLog:
+        """Return where the acts of administrators are written down.
+
+        Parameters
+        ----------
+        home : str, Path or None
+            The command's own ``--home``.
+
+        Returns
+        -------
+        AuditLog
+            The setting's file, else ``audit.jsonl`` in a home on this machine, else standard error.
+        """
+        from grpc_service.audit import FILE_NAME, AuditLog
+        from index import is_object_store
+
+        if self.settings.access.audit is not None:
+            return AuditLog(self.settings.access.audit)
+        folder = self.home_folder(str(home) if home is not None else None)
+        return AuditLog(None if is_object_store(folder) else Path(folder) / FILE_NAME)
+
     @contextmanager
-    def _blaming_home(self, home: str | Path | None) -> Iterator[str]:
+    def recording(self, home: str | Path | None, name: str, /, **what: object) -> Iterator[None]:
+        """Write into the audit log what is done inside, before it begins and behind it.
+
+        Parameters
+        ----------
+        home : str, Path or None
+            The command's own ``--home``, which is there.
+        name : str
+            The command's name.
+        **what : object
+            What it is done to, in JSON's types.
+
+        Raises
+        ------
+        grpc_service.audit.AuditError
+            When it cannot be written down; then nothing is done.
+        """
+        from grpc_service.audit import local_act
+
+        with self.audit_log(home).recording(local_act(name, what)):
+            yield
+
+    def client(self, address: str | None, *, timeout_s: float) -> Client:
+        """Connect to a server as the settings say.
+
+        Parameters
+        ----------
+        address : str or None
+            None: where `serve` listens here.
+        timeout_s : float
+            For each call.
+
+        Returns
+        -------
+        Client
+            To be closed.
+
+        Raises
+        ------
+        SettingsError
+            When the settings contradict each other, or one of their files cannot be read.
+        """
+        from grpc_service.client import Client
+
+        options = self.settings.server
+        token = self.settings.token.get_secret_value() if self.settings.token is not None else None
+        try:
+            return Client(
+                address or f"{options.host}:{options.port}",
+                timeout_s=timeout_s,
+                token=token,
+                **asdict(self.settings.client),
+            )
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        except OSError as error:
+            raise SettingsError(f"{error.filename} cannot be read: {error.strerror}; name another file.") from None
+
+    @contextmanager
+    def naming_home(self, home: str | Path | None) -> Iterator[str]:
+        """Name the home folder for work below it.
+
+        Parameters
+        ----------
+        home : str, Path or None
+            The command's own ``--home``.
+
+        Yields
+        ------
+        str
+            The folder or address.
+
+        Raises
+        ------
+        SettingsError
+            When no home was named, or the file system refuses it, at once or later.
+        """
         from index import is_object_store
 
         folder = self.home_folder(str(home) if home is not None else None)

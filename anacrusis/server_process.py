@@ -33,7 +33,7 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(home: Path | str, *arguments: str) -> Iterator[ServerProcess]:
+def running_server(home: Path | str, *arguments: str, config: Path | None = None) -> Iterator[ServerProcess]:
     """Run ``anacrusis serve`` on a free loopback port.
 
     Parameters
@@ -42,6 +42,8 @@ def running_server(home: Path | str, *arguments: str) -> Iterator[ServerProcess]
         The home folder to serve.
     *arguments : str
         Further arguments of ``serve``.
+    config : Path, optional
+        A configuration file, where it is not the environment's.
 
     Yields
     ------
@@ -53,7 +55,8 @@ def running_server(home: Path | str, *arguments: str) -> Iterator[ServerProcess]
     RuntimeError
         When it ends before it is ready; what it printed is in the message.
     """
-    command = [sys.executable, "-m", "anacrusis", "--home", str(home), "serve"]
+    configured = ["--config", str(config)] if config is not None else []
+    command = [sys.executable, "-m", "anacrusis", "--home", str(home), *configured, "serve"]
     command += ["--host", "127.0.0.1", "--port", "0", "--json", "-", *arguments]
     # What it logs goes to a file: a pipe that nobody reads would fill up and stop the server.
     with (

@@ -8,17 +8,20 @@ An unknown key or a wrong value is an error, never ignored.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from encoders import AudioLimits
+from grpc_service.access_options import AccessOptions, LimitOptions, TlsOptions
 from grpc_service.options import ServerOptions
+from grpc_service.watch_options import MetricsOptions, TracingOptions
 
 ENV_PREFIX = "ANACRUSIS_"
 MAX_CONFIG_BYTES = 1 << 20
@@ -48,8 +51,43 @@ class RetentionSettings:
             raise ValueError(f"snapshots cannot be kept for {self.days} days; give 0 to 36500")
 
 
+@dataclass(frozen=True)
+class ClientSettings:
+    """How commands that ask a server connect to it; see `grpc_service.client.Client`.
+
+    Attributes
+    ----------
+    tls : bool
+        Whether to encrypt where no file is named.
+    ca, certificate, key : Path or None
+        PEM files: the authorities that the server's certificate is checked by; one's own certificate and its key.
+    server_name : str
+        The name that the server's certificate is for, where it is not the address's.
+    """
+
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key go together; give both, or neither")
+
+
 # The sections are the rooms' own option classes, so that a limit is written down, explained and checked once.
-for _section in (AudioLimits, RetentionSettings, ServerOptions):
+for _section in (
+    AccessOptions,
+    AudioLimits,
+    ClientSettings,
+    LimitOptions,
+    MetricsOptions,
+    RetentionSettings,
+    ServerOptions,
+    TlsOptions,
+    TracingOptions,
+):
     setattr(_section, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010  # pydantic's hook, unknown to mypy
 
 
@@ -74,12 +112,28 @@ class Settings(BaseSettings):
         The kind of index that refreshes build; ``auto`` goes by the number of tracks and the device.
     log_level : {"debug", "info", "warning", "error"}
         Least severe message that is logged.
+    log_format : {"text", "json"}
+        Lines for people, or JSON objects, one a line.
+    token : SecretStr or None
+        What commands that ask a server say who they are by.
+    access : grpc_service.access_options.AccessOptions
+        Whom a server lets in.
     audio : encoders.AudioLimits
         What audio is taken.
+    client : ClientSettings
+        How commands that ask a server connect to it.
+    limits : grpc_service.access_options.LimitOptions
+        How much one caller may ask of a server.
     retention : RetentionSettings
         Which snapshots and spaces are kept.
     server : grpc_service.options.ServerOptions
         Where and how the server listens.
+    tls : grpc_service.access_options.TlsOptions
+        What encrypts the server's port.
+    metrics : grpc_service.watch_options.MetricsOptions
+        Where the server tells its metrics.
+    tracing : grpc_service.watch_options.TracingOptions
+        Where its traces go.
     """
 
     model_config = SettingsConfigDict(
@@ -96,14 +150,25 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     index_kind: Literal["auto", "flat_fp16", "ivf_fp16"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    token: SecretStr | None = None
+    access: AccessOptions = AccessOptions()
     audio: AudioLimits = AudioLimits()
+    client: ClientSettings = ClientSettings()
+    limits: LimitOptions = LimitOptions()
     retention: RetentionSettings = RetentionSettings()
     server: ServerOptions = ServerOptions()
+    tls: TlsOptions = TlsOptions()
+    metrics: MetricsOptions = MetricsOptions()
+    tracing: TracingOptions = TracingOptions()
 
     @model_validator(mode="before")
     @classmethod
-    def _split_roots(cls, values: Any) -> Any:
-        """Take several folders from one variable the way PATH does: joined by colons."""
+    def _read_variables(cls, values: Any) -> Any:
+        """Take several folders from one variable the way PATH does, joined by colons; and a table as JSON."""
+        access = values.get("access") if isinstance(values, dict) else None
+        if isinstance(access, dict) and isinstance(access.get("certificates"), str):
+            values = {**values, "access": {**access, "certificates": json.loads(access["certificates"])}}
         server = values.get("server") if isinstance(values, dict) else None
         if isinstance(server, dict) and isinstance(server.get("allowed_roots"), str):
             roots = tuple(server["allowed_roots"].split(os.pathsep))
@@ -195,6 +260,8 @@ def _sentence(problem: Any) -> str:
         return "there is no such key"
     if problem["type"] == "value_error":  # the option class has a sentence of its own
         return str(problem["ctx"]["error"])
+    if problem["loc"][0] == "token":  # shown nowhere, however wrong
+        return "write it as a text"
     found = repr(problem["input"])[:200]
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {found})"
 

@@ -4,8 +4,12 @@ This is the whole public list of the room; everything else may change.
 """
 
 from encoders.audio import AudioLimits, Waveform, decode_audio
+from encoders.decoding_pool import DecodingPool
 from encoders.errors import (
     AudioChannelsError,
+    AudioDecoderDiedError,
+    AudioDecodingMemoryError,
+    AudioDecodingTimeError,
     AudioEmptyError,
     AudioError,
     AudioFileError,
@@ -16,6 +20,7 @@ from encoders.errors import (
     AudioTooLongError,
     AudioTooShortError,
     AudioTruncatedError,
+    DecoderUnavailableError,
     EncoderError,
     EncoderFileError,
     InvalidOptionError,
@@ -30,6 +35,9 @@ from encoders.side_by_side import decode_side_by_side
 __all__ = [
     "DEFAULT_ENCODER",
     "AudioChannelsError",
+    "AudioDecoderDiedError",
+    "AudioDecodingMemoryError",
+    "AudioDecodingTimeError",
     "AudioEmptyError",
     "AudioError",
     "AudioFileError",
@@ -41,6 +49,8 @@ __all__ = [
     "AudioTooLongError",
     "AudioTooShortError",
     "AudioTruncatedError",
+    "DecoderUnavailableError",
+    "DecodingPool",
     "Encoder",
     "EncoderError",
     "EncoderFileError",

@@ -16,6 +16,7 @@ from encoders.containers import OGG, Declared, inspect
 from encoders.decoders import DecodingStoppedError, Sound, open_sound
 from encoders.errors import (
     AudioChannelsError,
+    AudioDecodingMemoryError,
     AudioEmptyError,
     AudioFileError,
     AudioNotFiniteError,
@@ -58,6 +59,12 @@ class AudioLimits:
         A track whose highest peak is not above this, in dB relative to full scale, counts as silent.
     max_peak : float
         Largest sample magnitude where 1.0 is full scale. Beyond it a float file holds integers or garbage.
+    max_decode_s : float
+        How long decoding one file may take, in seconds, of the clock on the wall, and again of a processor's time.
+        Kept by `DecodingPool`; `decode_audio` alone, in the caller's own process, has nobody who would end it.
+    max_decode_bytes : int
+        Memory that decoding one file may take beside the decoding program itself: the encoded file, twice for a
+        moment, and the waveform, twice. Kept by `DecodingPool`.
 
     Raises
     ------
@@ -73,9 +80,19 @@ class AudioLimits:
     max_channels: int = 2
     silence_peak_dbfs: float = -80.0
     max_peak: float = 100.0
+    max_decode_s: float = 60.0
+    max_decode_bytes: int = 2048 * MEBIBYTE
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_duration_s", "max_sample_rate_hz", "max_channels", "max_peak"):
+        for name in (
+            "max_bytes",
+            "max_duration_s",
+            "max_sample_rate_hz",
+            "max_channels",
+            "max_peak",
+            "max_decode_s",
+            "max_decode_bytes",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidOptionError(f"{name} is {getattr(self, name)!r}; it must be a number above 0", field=name)
         for least, most in (("min_duration_s", "max_duration_s"), ("min_sample_rate_hz", "max_sample_rate_hz")):
@@ -167,10 +184,22 @@ def decode_audio(
             field="max_seconds",
         )
     data = _read(source, limits) if isinstance(source, Path) else bytes(source)
-    _check_size(len(data), limits)
+    check_size(len(data), limits)
+    try:
+        return _decode_bytes(data, sample_rate_hz, limits, max_seconds)
+    except MemoryError as error:
+        raise AudioDecodingMemoryError(out_of_memory(limits)) from error
+
+
+def _decode_bytes(data: bytes, sample_rate_hz: int, limits: AudioLimits, max_seconds: float | None) -> Waveform:
     declared = inspect(data)
     if declared is None:
         raise NotAudioError(f"the bytes are no supported audio file: send {FORMATS}")
+    if declared.elsewhere:
+        raise NotAudioError(
+            f"the {declared.container.upper()} file says that its sound lies in other files, which are never read: "
+            "send one file that holds the sound itself"
+        )
     try:
         sound = open_sound(data, declared)
     except NotAudioError as error:
@@ -202,7 +231,7 @@ def _read(path: Path, limits: AudioLimits) -> bytes:
     try:
         if not path.is_file():
             raise AudioFileError(f"the audio file {path} does not exist or is no regular file: check the path")
-        _check_size(path.stat().st_size, limits)
+        check_size(path.stat().st_size, limits)
         with path.open("rb") as file:
             return file.read(limits.max_bytes + 1)
     except OSError as error:
@@ -211,7 +240,19 @@ def _read(path: Path, limits: AudioLimits) -> bytes:
         ) from error
 
 
-def _check_size(n_bytes: int, limits: AudioLimits) -> None:
+def check_size(n_bytes: int, limits: AudioLimits) -> None:
+    """Refuse audio by its size alone.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Of the encoded file.
+    limits : AudioLimits
+
+    Raises
+    ------
+    AudioEmptyError, AudioTooLargeError
+    """
     if not n_bytes:
         raise AudioEmptyError("the audio has 0 bytes: send the file's content")
     if n_bytes > limits.max_bytes:
@@ -219,6 +260,24 @@ def _check_size(n_bytes: int, limits: AudioLimits) -> None:
             f"the audio has {n_bytes / MEBIBYTE:.1f} MiB, at most {limits.max_bytes / MEBIBYTE:.1f} MiB are accepted: "
             "send a smaller encoding of it"
         )
+
+
+def out_of_memory(limits: AudioLimits) -> str:
+    """Say that decoding took more memory than there is.
+
+    Parameters
+    ----------
+    limits : AudioLimits
+
+    Returns
+    -------
+    str
+    """
+    return (
+        f"decoding the audio takes more memory than may be had ({limits.max_decode_bytes / MEBIBYTE:.0f} MiB in a "
+        "process of its own): the file is damaged, or longer than there is room for; export it again, or raise the "
+        "limit"
+    )
 
 
 def _check_form(sound: Sound, whole_s: float | None, limits: AudioLimits) -> None:

@@ -5,7 +5,7 @@ refuse early and to notice missing sound, never to trust.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 WAV, FLAC, OGG, MP3, MP4, ADTS = "wav", "flac", "ogg", "mp3", "mp4", "adts"
@@ -15,6 +15,8 @@ SYNC_SEARCH_BYTES = 65_536  # junk and padding tolerated between an ID3 tag and 
 SYNC_FRAMES = 3  # consecutive frame headers that have to agree
 OPUS_MAGIC = b"OpusHead"  # first bytes of the first packet
 OGG_FIRST_PAGE_BYTES = 64  # page header (28 with one segment) and that packet's start
+MP4_WAY_TO_REFERENCES = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")  # each a box inside the one before
+MP4_REFERENCE_MOVIE = b"rmra"  # in moov: QuickTime's list of other movies, one of which is to be played instead
 UNKNOWN_SIZES = (0, 0xFFFF_FFFF)  # what writers that cannot seek leave in a size field
 
 MPEG_BITRATES_KBPS = {  # (MPEG-1?, layer) -> by the header's index; 0 = "free format", not supported
@@ -45,12 +47,15 @@ class Declared:
         What shows that the file was cut off, as a clause, or "".
     ffmpeg_only : bool
         libsndfile is known to misread it.
+    elsewhere : bool
+        It says that its sound lies in other files.
     """
 
     container: str
     duration_s: float | None = None
     damage: str = ""
     ffmpeg_only: bool = False
+    elsewhere: bool = False
 
 
 def inspect(data: bytes) -> Declared | None:
@@ -144,22 +149,48 @@ def _ogg_damage(data: bytes) -> str:
 
 
 def _mp4(data: bytes) -> Declared:
-    position, names = 0, set()
-    while position + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, position)
-        if size == 1 and position + 16 <= len(data):
-            size = struct.unpack_from(">Q", data, position + 8)[0]
-        elif size == 0:  # up to the end of the file
-            size = len(data) - position
+    end, names = 0, set()
+    for name, _, after in _boxes(data, 0, len(data)):
         names.add(name)
-        if size < 8:
-            break
-        position += size
-    if position > len(data):
+        end = after
+    if end > len(data):
         return Declared(MP4, damage="it ends inside one of its boxes")
     if b"moov" not in names:
         return Declared(MP4, damage="its index (the moov box) is missing")
-    return Declared(MP4)
+    return Declared(MP4, elsewhere=_refers_elsewhere(data, 0, len(data), MP4_WAY_TO_REFERENCES))
+
+
+def _boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Give name, start of the content, and end of each box; the last one's end may lie beyond the data's."""
+    while position + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, position)
+        content = position + 8
+        if size == 1 and position + 16 <= end:
+            size, content = struct.unpack_from(">Q", data, position + 8)[0], position + 16
+        elif size == 0:  # up to the end of what it stands in
+            size = end - position
+        if size < content - position:
+            yield name, content, content
+            return
+        yield name, content, position + size
+        position += size
+
+
+def _refers_elsewhere(data: bytes, position: int, end: int, way: tuple[bytes, ...]) -> bool:
+    """Whether a track's sound is said to lie in another file: ISO/IEC 14496-12, section 8.7.2."""
+    for name, content, after in _boxes(data, position, end):
+        after = min(after, end)
+        if name == MP4_REFERENCE_MOVIE:
+            return True
+        if name == way[0] != MP4_WAY_TO_REFERENCES[-1] and _refers_elsewhere(data, content, after, way[1:]):
+            return True
+        if name == way[0] == MP4_WAY_TO_REFERENCES[-1]:
+            # Version, flags and a count; then a box for each reference, whose lowest flag says "in this file". Some
+            # writers forget the flag, but name no place either: a version, flags, and perhaps the end of an empty text.
+            for _, reference, reference_end in _boxes(data, content + 8, after):
+                if min(reference_end, after) - reference > 5 and not data[reference + 3] & 1:
+                    return True
+    return False
 
 
 def _agreeing(data: bytes, position: int, frame: FrameReader) -> bool:

@@ -95,6 +95,8 @@ def _open_sndfile(data: bytes, container: str) -> Sound | None:
 
     try:
         file = Stream(io.BytesIO(data))
+    except MemoryError:
+        raise  # no damage of the file: `decode_audio` says so
     except Exception:  # whatever a decoder raises on foreign bytes is about the bytes
         return None  # a coding that libsndfile does not know, such as Speex in Ogg: FFmpeg may
     if file.format not in SNDFILE_FORMATS[container] or file.samplerate <= 0 or file.channels <= 0:
@@ -111,6 +113,8 @@ def _read_sndfile(file: Any) -> Iterator[NDArray[np.float32]]:
         while True:
             try:
                 block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except MemoryError:
+                raise  # no damage of the file: `decode_audio` says so
             except Exception as error:  # as above
                 raise DecodingStoppedError(str(error)) from error
             if not len(block):
@@ -125,6 +129,8 @@ def _open_ffmpeg(data: bytes, container: str) -> Sound:
     restrictions = {"protocol_whitelist": "none"}
     try:
         file = av.open(io.BytesIO(data), mode="r", format=demuxer, container_options=restrictions)
+    except MemoryError:
+        raise  # no damage of the file: `decode_audio` says so
     except Exception as error:  # whatever a decoder raises on foreign bytes is about the bytes
         raise NotAudioError(
             f"the audio starts like {container.upper()} but cannot be opened as such: export the track again"
@@ -165,12 +171,16 @@ def _frames(file: Any, decoder: Any) -> "Iterator[AudioFrame]":
             packet = next(packets)
         except StopIteration:
             return
+        except MemoryError:
+            raise  # no damage of the file: `decode_audio` says so
         except Exception as error:  # as above
             raise DecodingStoppedError(str(error)) from error
         try:
             yield from decoder.decode(packet)
         except InvalidDataError:
             continue  # one damaged packet: players skip it too; lost length shows in the total
+        except MemoryError:
+            raise  # no damage of the file: `decode_audio` says so
         except Exception as error:  # as above
             raise DecodingStoppedError(str(error)) from error
 
@@ -183,14 +193,18 @@ def _read_ffmpeg(
     import av
 
     # Frames are short (20 ms in Opus): they are collected before NumPy sees them, which halves the time for Opus.
-    waiting = av.AudioFifo()
+    waiting, channels = av.AudioFifo(), first.layout.nb_channels
     with file:
         for frame in itertools.chain([first], rest):
             frame.pts = None  # gaps between time stamps are not filled
+            if frame.layout.nb_channels != channels:  # PyAV would read beyond the channels that there are
+                raise DecodingStoppedError("the number of channels changes midway")
             try:
                 waiting.write(frame)
                 block = waiting.read(BLOCK_FRAMES)
-            except Exception as error:  # the stream changes its sample rate, format or channels midway
+            except MemoryError:
+                raise  # no damage of the file: `decode_audio` says so
+            except Exception as error:  # the stream changes its sample rate or format midway
                 raise DecodingStoppedError(str(error)) from error
             if block is not None:
                 yield _mono(block)

@@ -7,6 +7,7 @@
     |-- EncoderFileError                ENCODER_FILE           weights or checkpoint missing, damaged or unsupported
     |-- InvalidWaveformError            WAVEFORM_INVALID       an array that is no (n,) float32 finite waveform
     |-- InvalidOptionError              OPTION_INVALID         an option outside its range
+    |-- DecoderUnavailableError         DECODER_UNAVAILABLE    no process could be started to decode in
     `-- AudioError                      one audio file cannot be used; the caller's data, not our failure
         |-- AudioFileError              AUDIO_FILE_MISSING     the path names no readable regular file
         |-- AudioEmptyError             AUDIO_EMPTY            no bytes
@@ -18,7 +19,10 @@
         |-- AudioSilentError            AUDIO_SILENT           nothing above the silence limit
         |-- AudioSampleRateError        AUDIO_SAMPLE_RATE      sample rate outside the limits
         |-- AudioChannelsError          AUDIO_CHANNELS         more channels than allowed
-        `-- AudioNotFiniteError         AUDIO_NOT_FINITE       NaN, infinite or absurdly large samples
+        |-- AudioNotFiniteError         AUDIO_NOT_FINITE       NaN, infinite or absurdly large samples
+        |-- AudioDecodingTimeError      AUDIO_DECODING_TIME    decoding takes longer than allowed
+        |-- AudioDecodingMemoryError    AUDIO_DECODING_MEMORY  decoding takes more memory than allowed
+        `-- AudioDecoderDiedError       AUDIO_DECODER_DIED     the process that decoded it ended
 
 `str(error)` is one sentence with what was measured, the limit, and the remedy; it never holds more of a path than the
 caller gave.
@@ -78,6 +82,12 @@ class InvalidOptionError(EncoderError, ValueError):
     """An option lies outside its range; `field` names it."""
 
     reason = "OPTION_INVALID"
+
+
+class DecoderUnavailableError(EncoderError):
+    """No process could be started to decode in, or the pool of them was closed; no file is to blame."""
+
+    reason = "DECODER_UNAVAILABLE"
 
 
 class AudioError(EncoderError):
@@ -151,3 +161,21 @@ class AudioNotFiniteError(AudioError):
     """The audio holds NaN, infinite or absurdly large samples."""
 
     reason = "AUDIO_NOT_FINITE"
+
+
+class AudioDecodingTimeError(AudioError):
+    """Decoding the audio takes longer than allowed."""
+
+    reason = "AUDIO_DECODING_TIME"
+
+
+class AudioDecodingMemoryError(AudioError):
+    """Decoding the audio takes more memory than allowed."""
+
+    reason = "AUDIO_DECODING_MEMORY"
+
+
+class AudioDecoderDiedError(AudioError):
+    """The process that decoded the audio ended, and so did a new one."""
+
+    reason = "AUDIO_DECODER_DIED"

@@ -17,13 +17,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from grpc_service.admission import Exertion
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
+from grpc_service.traced import current_spans
+from grpc_service.workers import as_exception
 
 if TYPE_CHECKING:
+    from grpc_service.traced import Span
     from jobs import Answer, Query
 
     Result = Answer | Exception
     Outcome = Sequence[Result] | Exception
+    OnSearch = Callable[[Sequence["QueryGroup"], Sequence[Result], float, float], object]
 
 ENOUGH_QUERIES = 128
 """A search of so many takes no longer for each query than a larger one: what else waits goes into the next one, so that
@@ -41,11 +46,24 @@ class QueryGroup(ABC):
         At least one.
     deadline : float, optional
         On the clock of `time.monotonic`; a group that is still waiting then is dropped.
+    spans : tuple of opentelemetry.trace.Span, optional
+        Of the call, where it is traced.
+    came_at : float, optional
+        When it came, on the same clock; None: now.
     """
 
-    def __init__(self, queries: Sequence[Query], deadline: float | None) -> None:
+    def __init__(
+        self,
+        queries: Sequence[Query],
+        deadline: float | None,
+        spans: tuple[Span, ...] = (),
+        *,
+        came_at: float | None = None,
+    ) -> None:
         self.queries = queries
         self.deadline = deadline
+        self.spans = spans
+        self.came_at = time.monotonic() if came_at is None else came_at
 
     @property
     @abstractmethod
@@ -67,7 +85,7 @@ class _Awaited(QueryGroup):
     """One that a coroutine waits for."""
 
     def __init__(self, queries: Sequence[Query], deadline: float | None) -> None:
-        super().__init__(queries, deadline)
+        super().__init__(queries, deadline, current_spans())
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Sequence[Result]] = self.loop.create_future()
 
@@ -92,6 +110,9 @@ class MicroBatcher:
         Queries that one search takes. A group is never split; one that is larger is searched alone.
     max_wait_s : float
         How long the first query waits for others to join; 0 takes what is there.
+    on_search : callable, optional
+        Called on the searching thread behind each search: with the groups that it answered, one result or exception a
+        query in order, and when it was begun and had them, on the clock of `time.monotonic`.
     """
 
     def __init__(
@@ -101,8 +122,10 @@ class MicroBatcher:
         queue_size: int,
         max_batch: int,
         max_wait_s: float = 0.0,
+        on_search: OnSearch | None = None,
     ) -> None:
         self._search = search
+        self._on_search = on_search
         self._queue_size = queue_size
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
@@ -112,10 +135,15 @@ class MicroBatcher:
         self._counting = threading.Lock()
         self._waiting_queries = 0
         self._came: deque[float] = deque()  # when each group came that waits
-        self._busy_since: float | None = None  # when the thread had nothing to do for the last time
+        self._exertion = Exertion(time.monotonic())
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs that searches."""
+        return self._thread.is_alive()
 
     @property
     def waiting(self) -> int:
@@ -174,7 +202,7 @@ class MicroBatcher:
                     retry_after_s=0.05,
                 )
             self._waiting_queries += count
-            self._came.append(time.monotonic())
+            self._came.append(group.came_at)
             self._groups.put(group)
 
     def oldest_wait_s(self) -> float:
@@ -182,10 +210,9 @@ class MicroBatcher:
         with self._counting:
             return time.monotonic() - self._came[0] if self._came else 0.0
 
-    def busy_s(self) -> float:
-        """Return for how long the searching thread has not been without work; 0 where it is."""
-        since = self._busy_since
-        return time.monotonic() - since if since is not None else 0.0
+    def exerted_s(self) -> float:
+        """Return for how long the searching thread has been at work, less its rest; see `Exertion`."""
+        return self._exertion.seconds(time.monotonic())
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Refuse new queries, fail those that wait, and let the search in progress finish.
@@ -209,7 +236,7 @@ class MicroBatcher:
                 if groups is None:
                     return
                 self._answer(groups)
-            except Exception:  # the thread must outlive anything, or every later query would wait for ever
+            except BaseException:  # the thread must outlive anything, or every later query would wait for ever
                 _log.exception("the searching thread met an unexpected error and goes on")
 
     def _gather(self) -> list[QueryGroup] | None:
@@ -244,9 +271,9 @@ class MicroBatcher:
         try:
             return self._groups.get_nowait()
         except queue.Empty:
-            self._busy_since = None
+            self._exertion.rest(time.monotonic())
         group = self._groups.get()
-        self._busy_since = time.monotonic()
+        self._exertion.work(time.monotonic())
         return group
 
     def _left(self) -> list[QueryGroup]:
@@ -275,19 +302,28 @@ class MicroBatcher:
             else:
                 wanted.append(group)
         if wanted:
-            queries = [query for group in wanted for query in group.queries]
+            # Those of one group stay together as they came: what they share is known then.
+            (queries, *more) = (group.queries for group in wanted)
+            if more:
+                queries = [query for group in wanted for query in group.queries]
+            results: Sequence[Result]
             try:
                 results = self._search(queries)
                 if len(results) != len(queries):
                     raise RuntimeError(f"The search gave {len(results)} results for {len(queries)} queries.")
-            except Exception as error:  # this batch alone fails; the next one may go well
+            except BaseException as raised:  # this batch alone fails; the next one may go well
+                error = as_exception(raised)
                 outcomes += [(group, error) for group in wanted]
+                results = [error] * len(queries)
             else:
                 start = 0
                 for group in wanted:
                     outcomes.append((group, results[start : start + len(group.queries)]))
                     start += len(group.queries)
+            searched = time.monotonic()
         _deliver(outcomes)
+        if wanted and self._on_search is not None:
+            self._on_search(wanted, results, now, searched)
 
 
 def _draining() -> DrainingError:

@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from grpc_service.callers import Caller
 from grpc_service.core import CoreCall, Metadata
-from grpc_service.errors import RequestError, to_status
+from grpc_service.errors import RequestError, reason_of, to_status
 from grpc_service.request_ids import REQUEST_ID_KEY, request_id_of, set_request_id
+from grpc_service.traced import set_spans
 
+MAX_STREAM_MESSAGES = 1_000_000
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -46,13 +49,34 @@ class CallContext:
         Where the coroutine runs.
     handler : grpc.RpcMethodHandler
         Knows how messages are read and written.
+    max_messages : int, optional
+        So many are read of a stream.
     """
 
-    def __init__(self, call: CoreCall, loop: asyncio.AbstractEventLoop, handler: grpc.RpcMethodHandler) -> None:
+    def __init__(
+        self,
+        call: CoreCall,
+        loop: asyncio.AbstractEventLoop,
+        handler: grpc.RpcMethodHandler,
+        *,
+        max_messages: int = MAX_STREAM_MESSAGES,
+    ) -> None:
         self._call = call
         self._loop = loop
+        self._at_most = max_messages
+        self._messages = 0
+        self._streams = handler.request_streaming
         self._read = _reader(handler.request_deserializer)
         self._write = _writer(handler.response_serializer)
+
+    @property
+    def caller(self) -> Caller:
+        """Who the call is from."""
+        return self._call.caller
+
+    def peer(self) -> str:
+        """Return the caller's address, as gRPC writes it."""
+        return self._call.peer()
 
     def invocation_metadata(self) -> Metadata:
         """Return what came with the call."""
@@ -78,7 +102,26 @@ class CallContext:
         future: asyncio.Future[bytes | None] = self._loop.create_future()
         self._call.receive(lambda raw: self._settle(future, raw))
         raw = await future
-        return grpc.aio.EOF if raw is None else self._read(raw)
+        if raw is None:
+            return grpc.aio.EOF
+        self._messages += 1
+        if self._messages > self._at_most:
+            raise RequestError(f"The stream brought more than {self._at_most} messages; go on in another one.")
+        await self.charge(size=len(raw))
+        return self._read(raw)
+
+    async def charge(self, *, queries: int = 0, size: int = 0) -> None:
+        """Count what the call asks towards its caller's share; a stream that is beyond it is read on later.
+
+        Parameters
+        ----------
+        queries : int, optional
+        size : int, optional
+            In bytes.
+        """
+        allowance = self._call.caller.allowance
+        if allowance is not None and (owed_s := allowance.charge(queries=queries, size=size)) and self._streams:
+            await asyncio.sleep(owed_s)
 
     async def messages(self) -> AsyncIterator[Any]:
         """Give the caller's messages one by one."""
@@ -135,12 +178,22 @@ class CoroutineCall:
     loop : asyncio.AbstractEventLoop
     handler : grpc.RpcMethodHandler
         Its method.
+    max_messages : int, optional
+        So many are read of a stream.
     """
 
-    def __init__(self, call: CoreCall, loop: asyncio.AbstractEventLoop, handler: grpc.RpcMethodHandler) -> None:
+    def __init__(
+        self,
+        call: CoreCall,
+        loop: asyncio.AbstractEventLoop,
+        handler: grpc.RpcMethodHandler,
+        *,
+        max_messages: int = MAX_STREAM_MESSAGES,
+    ) -> None:
         self._call = call
         self._loop = loop
         self._handler = handler
+        self._max_messages = max_messages
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, raw: bytes | None = None) -> None:
@@ -157,7 +210,12 @@ class CoroutineCall:
         if self._handler.request_streaming or raw is not None:
             self._loop.call_soon_threadsafe(self._start, raw)
         else:
-            self._call.receive(lambda received: self._loop.call_soon_threadsafe(self._start, received))
+            self._call.receive(self._received)
+
+    def _received(self, raw: bytes | None) -> None:
+        if raw is not None and self._call.caller.allowance is not None:
+            self._call.caller.allowance.charge(size=len(raw))
+        self._loop.call_soon_threadsafe(self._start, raw)
 
     def _start(self, raw: bytes | None) -> None:
         if self._call.cancelled:
@@ -177,6 +235,8 @@ class CoroutineCall:
     async def _run(self, raw: bytes | None) -> None:
         request_id = request_id_of(self._call.metadata)
         set_request_id(request_id)
+        if self._call.span is not None:
+            set_spans((self._call.span,))
         trailers = ((REQUEST_ID_KEY, request_id),)
         try:
             reply = await self._answer(raw)
@@ -184,17 +244,19 @@ class CoroutineCall:
             self._call.finish(code=aborted.code, details=aborted.details, trailers=aborted.trailers or trailers)
         except asyncio.CancelledError:  # the caller has left, or the server ends what outlasts its grace
             self._call.finish(code=grpc.StatusCode.CANCELLED, details="The call was cancelled.", trailers=trailers)
-        except Exception as error:
+        except BaseException as error:  # a call that nobody ends is waited for until its deadline, and by `stop`
             if self._call.cancelled:  # there is nobody to tell
                 self._call.finish(code=grpc.StatusCode.CANCELLED)
             else:
                 fail(self._call, error, request_id)
+            if not isinstance(error, Exception):
+                raise
         else:
             self._call.finish(reply, trailers=trailers)
 
     async def _answer(self, raw: bytes | None) -> bytes | None:
         """Run the handler; gives the reply where it is not one of several, which have left by then."""
-        context = CallContext(self._call, self._loop, self._handler)
+        context = CallContext(self._call, self._loop, self._handler, max_messages=self._max_messages)
         if self._handler.request_streaming:
             request: Any = context.messages()
         else:
@@ -210,13 +272,13 @@ class CoroutineCall:
         return None if self._handler.response_streaming else _writer(self._handler.response_serializer)(reply)
 
 
-def fail(call: CoreCall, error: Exception, request_id: str) -> None:
+def fail(call: CoreCall, error: BaseException, request_id: str) -> None:
     """End a call with the status of an error.
 
     Parameters
     ----------
     call : CoreCall
-    error : Exception
+    error : BaseException
         See `grpc_service.errors.to_status`.
     request_id : str
         Stands in the status, in the trailing metadata and in the log.
@@ -225,6 +287,7 @@ def fail(call: CoreCall, error: Exception, request_id: str) -> None:
     call.finish(
         code=_CODES[status.code],
         details=status.message,
+        reason=reason_of(error),
         trailers=((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status.SerializeToString())),
     )
 

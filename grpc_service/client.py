@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_service.client_admin import AdminCalls, RefreshStep, ServiceStatus, Upkeep
 from grpc_service.client_calls import RetryPolicy
+from grpc_service.client_channel import connect, require_secrecy
 from grpc_service.client_errors import (
     ClientError,
     DeadlineExceededError,
@@ -29,6 +31,7 @@ from grpc_service.client_errors import (
     PermissionDeniedError,
     ResourceExhaustedError,
     ServiceFailureError,
+    UnauthenticatedError,
     UnavailableError,
     error_of_call,
     error_of_status,
@@ -71,6 +74,7 @@ __all__ = [
     "ServiceFailureError",
     "ServiceStatus",
     "Tier",
+    "UnauthenticatedError",
     "UnavailableError",
     "Upkeep",
     "WarmedTrack",
@@ -91,30 +95,52 @@ class Client(NeighborQueries, ReleaseCalls, AdminCalls):
         Deadline of each call, all its tries together, in seconds. Every method takes another one for itself.
     retries : int, optional
         Further tries where the server is busy or away; all calls are safe to repeat.
+    token : str, optional
+        Says who calls; the line that `anacrusis token add` printed. Only sent encrypted, or to this machine.
+    tls : bool, optional
+        Encrypt also where none of the following is given; the server's certificate is then checked by the authorities
+        that gRPC brings along.
+    ca : Path or str, optional
+        PEM file of the authorities that the server's certificate is checked by.
+    certificate, key : Path or str, optional
+        PEM files of the client's own certificate and key, for a server that asks for them.
+    server_name : str, optional
+        The name that the server's certificate is for, where it is not the address's.
 
     Raises
     ------
     ClientError
         By every method; see `grpc_service.client_errors` for the tree.
+    ValueError
+        For options that contradict each other, and for a token that would be sent to another machine in plain text.
+    OSError
+        When one of the files cannot be read.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0, retries: int = 4) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 4,
+        token: str | None = None,
+        tls: bool = False,
+        ca: Path | str | None = None,
+        certificate: Path | str | None = None,
+        key: Path | str | None = None,
+        server_name: str = "",
+    ) -> None:
         if timeout_s <= 0 or retries < 0:
             raise ValueError(f"timeout_s is {timeout_s} and retries {retries}; give above 0 and 0 or more.")
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                # Replies are as large as what was asked for: the server's own limits bound them.
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # A proxy for the web (http_proxy) knows no way to a service inside, let alone to the loopback.
-                ("grpc.enable_http_proxy", 0),
-                # One after the other; with one server, that one.
-                ("grpc.lb_policy_name", "round_robin"),
-            ],
-        )
-        super().__init__(self._channel, RetryPolicy(timeout_s, retries))
+        require_secrecy(address, token, encrypted=bool(tls or ca or certificate))
+        self._address = address
+        self._channel = connect(address, tls=tls, ca=ca, certificate=certificate, key=key, server_name=server_name)
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        super().__init__(self._channel, RetryPolicy(timeout_s, retries, metadata=metadata))
         self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def __repr__(self) -> str:
+        return f"Client({self._address!r})"  # and never the token
 
     def __enter__(self) -> Self:
         return self

@@ -130,7 +130,7 @@ class AdminCalls(ServiceCalls):
             Progress, then the report.
         """
         request = admin_pb.RefreshArtistsRequest(artist_ids=id_list(artist_ids, "artist_ids"), all=everything)
-        call = self._admin.RefreshArtists(request, timeout=timeout_s)
+        call = self._admin.RefreshArtists(request, timeout=timeout_s, metadata=self._policy.metadata)
         try:
             for reply in call:
                 yield refresh_step_from(reply)

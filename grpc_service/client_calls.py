@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
@@ -39,11 +39,14 @@ class RetryPolicy:
         Tries after the first one, 0 or more.
     sleep : callable
         Waits so many seconds; tests replace it.
+    metadata : tuple of (str, str)
+        Sent with every call: who makes it.
     """
 
     timeout_s: float
     retries: int
     sleep: Callable[[float], None] = time.sleep
+    metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def run(self, call: Callable[[float, tuple[tuple[str, str], ...]], T], *, timeout_s: float | None = None) -> T:
         """Make a call, again where the service is busy or away and the deadline allows it.
@@ -74,7 +77,7 @@ class RetryPolicy:
         request_id = uuid.uuid4().hex
         while True:
             try:
-                return call(max(deadline - time.monotonic(), 1e-3), ((_REQUEST_ID_KEY, request_id),))
+                return call(max(deadline - time.monotonic(), 1e-3), (*self.metadata, (_REQUEST_ID_KEY, request_id)))
             except grpc.RpcError as error:
                 failure = error_of_call(error)
                 failure.request_id = failure.request_id or request_id

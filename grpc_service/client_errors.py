@@ -6,7 +6,8 @@
     ├── InvalidArgumentError        INVALID_ARGUMENT        the request; `field` names what to change
     ├── NotFoundError               NOT_FOUND               a track, user, artist or file
     ├── FailedPreconditionError     FAILED_PRECONDITION     another space, a withdrawn track
-    ├── PermissionDeniedError       PERMISSION_DENIED       a URI outside the allowed roots
+    ├── UnauthenticatedError        UNAUTHENTICATED         no token, or none that the service takes
+    ├── PermissionDeniedError       PERMISSION_DENIED       a URI outside the allowed roots, or a role that is too low
     ├── ResourceExhaustedError      RESOURCE_EXHAUSTED      a full queue, until the deadline; or a message too large
     ├── UnavailableError            UNAVAILABLE             no server, or none that takes calls, until the deadline
     ├── DeadlineExceededError       DEADLINE_EXCEEDED       no answer in time
@@ -71,8 +72,12 @@ class FailedPreconditionError(ClientError):
     """The service is not in the state that the request counts on."""
 
 
+class UnauthenticatedError(ClientError):
+    """The service does not know who calls."""
+
+
 class PermissionDeniedError(ClientError):
-    """The request names something that this caller may not use."""
+    """The request names something that this caller may not use, or the caller may not make it."""
 
 
 class ResourceExhaustedError(ClientError):
@@ -95,6 +100,7 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,26 @@ def neighbors_from_packed(space_id: str, snapshot_id: str, packed: neighbor_pb.P
         if packed.popularities
         else np.full((len(packed.tiers), 3), np.nan, np.float32),
     )
+
+
+def neighbors_from_results(reply: neighbor_pb.BatchSearchNeighborsResponse) -> list[Neighbors]:
+    """Read the packed results of a batch; none for a query without an answer."""
+    every = neighbors_from_packed(reply.space_id, reply.snapshot_id, reply.packed.hits)
+    text, lengths = every.packed_ids
+    places = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).tolist()
+    ends = np.cumsum(np.frombuffer(reply.packed.counts, dtype="<u4"), dtype=np.int64).tolist()
+    return [
+        Neighbors(
+            every.space_id,
+            every.snapshot_id,
+            (text[places[first] : places[end]], lengths[first:end]),
+            every.scores[first:end],
+            every.tiers[first:end],
+            every.confidence[first:end],
+            every.popularity[first:end],
+        )
+        for first, end in pairwise([0, *ends])
+    ]
 
 
 def neighbors_from_full(space_id: str, snapshot_id: str, hits: Sequence[neighbor_pb.Hit]) -> Neighbors:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from grpc_service.client_calls import ServiceCalls
 from grpc_service.client_errors import ClientError, error_of_call, error_of_status
-from grpc_service.client_hits import Neighbors, neighbors_from_full, neighbors_from_packed
+from grpc_service.client_hits import Neighbors, neighbors_from_full, neighbors_from_packed, neighbors_from_results
 from grpc_service.client_types import Filters, id_list
 from grpc_service.packing import pack_vectors
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
@@ -149,7 +149,7 @@ class NeighborQueries(ServiceCalls):
                 yield neighbor_pb.StreamNeighborsRequest(request_id=request_id, search=search)
 
         try:
-            for reply in self._neighbors.StreamNeighbors(messages(), timeout=timeout_s):
+            for reply in self._neighbors.StreamNeighbors(messages(), timeout=timeout_s, metadata=self._policy.metadata):
                 yield reply.request_id, outcome_from(reply.space_id, reply.snapshot_id, reply.result)
         except grpc.RpcError as error:
             raise error_of_call(error) from None
@@ -164,7 +164,12 @@ class NeighborQueries(ServiceCalls):
     def _search_batch(self, subjects: dict[str, Any], k: int, options: SearchOptions) -> list[Neighbors | ClientError]:
         request = neighbor_pb.BatchSearchNeighborsRequest(**subjects, **_search_fields(k, options))
         reply = self._policy.unary(self._neighbors.BatchSearchNeighbors, request, options.get("timeout_s"))
-        return [outcome_from(reply.space_id, reply.snapshot_id, result) for result in reply.results]
+        if request.view == neighbor_pb.HIT_VIEW_FULL:
+            return [outcome_from(reply.space_id, reply.snapshot_id, result) for result in reply.results]
+        found: list[Neighbors | ClientError] = list(neighbors_from_results(reply))
+        for failed in reply.packed.failed:
+            found[failed.place] = error_of_status(failed.error)
+        return found
 
 
 def _search_fields(k: int, options: SearchOptions) -> dict[str, Any]:

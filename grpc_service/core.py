@@ -17,6 +17,8 @@ from typing import Any
 import grpc
 from grpc._cython import cygrpc
 
+from grpc_service.callers import ANYBODY, Caller
+
 WAITING_CALLS = 256  # taken up ahead; each is asked for again as soon as it comes
 _WAITING = (
     ("grpc.server.max_pending_requests", 1 << 12),
@@ -42,7 +44,7 @@ class CoreCall:
     event
         Of the completion queue: a call that has come.
     on_ended : callable
-        The server's own `on_finished`.
+        The server's own, called once the status has left, or cannot, with the call.
 
     Attributes
     ----------
@@ -52,23 +54,37 @@ class CoreCall:
         What came with it.
     deadline : float or None
         When its answer stops being wanted, on the clock of `time.monotonic`; None: never.
+    came_at : float
+        When it came, on the same clock.
     cancelled : bool
         Whether the caller has left.
+    code, reason, trailers
+        As `finish` was given them; until then OK and nothing.
+    span : opentelemetry.trace.Span or None
+        Of a call that is traced.
+    caller : Caller
+        Who it is from.
     on_cancel : callable, optional
         Called when it does.
     on_finished : callable, optional
-        Called once the status has left, or cannot.
+        Called by `on_ended`.
     """
 
-    def __init__(self, event: Any, on_ended: Callable[[], object]) -> None:
+    def __init__(self, event: Any, on_ended: Callable[[CoreCall], object]) -> None:
         self._on_ended = on_ended
         self._call = event.call
         self._begun = self._watched = False
         self.method: str = event.call_details.method.decode("ascii", "backslashreplace")
         self.metadata: Metadata = event.invocation_metadata
+        self.came_at = time.monotonic()
         left_s = event.call_details.deadline - time.time()
-        self.deadline = time.monotonic() + left_s if left_s < _NO_DEADLINE_S else None
+        self.deadline = self.came_at + left_s if left_s < _NO_DEADLINE_S else None
         self.cancelled = False
+        self.code = grpc.StatusCode.OK
+        self.reason = ""
+        self.trailers: Metadata = ()
+        self.span: Any = None
+        self.caller: Caller = ANYBODY
         self.on_cancel: Callable[[], object] | None = None
         self.on_finished: Callable[[], object] | None = None
 
@@ -79,7 +95,27 @@ class CoreCall:
 
     def peer(self) -> str:
         """Return the caller's address, as gRPC writes it."""
-        return str(self._call.peer())
+        peer = self._call.peer()
+        return peer.decode("ascii", "backslashreplace") if isinstance(peer, bytes) else str(peer)
+
+    def identities(self) -> tuple[str, ...]:
+        """Return the names in the certificate that the caller showed; none where it was asked for none.
+
+        The alternative names where there are any, else the common name, as gRPC's core gives them.
+        """
+        found = cygrpc.peer_identities(self._call) or ()
+        return tuple(name.decode("utf-8", "backslashreplace") for name in found)
+
+    def cut_off(self, code: grpc.StatusCode, details: str) -> None:
+        """Tell the caller a status, and do here as if it had left; whoever has the call ends it then. Of any thread.
+
+        Parameters
+        ----------
+        code : grpc.StatusCode
+        details : str
+            The sentence beside the code.
+        """
+        self._call.cancel(_CODES[code], details)
 
     def receive(self, then: Callable[[bytes | None], object]) -> None:
         """Take the next message.
@@ -113,6 +149,7 @@ class CoreCall:
         code: grpc.StatusCode = grpc.StatusCode.OK,
         details: str = "",
         trailers: Metadata = (),
+        reason: str = "",
     ) -> None:
         """End the call. Exactly once, and the last thing that is done with it.
 
@@ -125,7 +162,10 @@ class CoreCall:
             The sentence beside the code.
         trailers : sequence of (str, str or bytes), optional
             Metadata; what may be bytes has a key that ends in ``-bin``.
+        reason : str, optional
+            Of one that was refused or failed; for whoever counts and logs it, and not sent.
         """
+        self.code, self.reason, self.trailers = code, reason, trailers
         status = cygrpc.SendStatusFromServerOperation(tuple(trailers), _CODES[code], details.encode(), 0)
         operations = [*self._initial(), status]
         if message is not None:
@@ -147,11 +187,7 @@ class CoreCall:
                 self.on_cancel()
 
     def _ended(self, event: Any) -> None:
-        self._on_ended()
-        if self.on_finished is not None:
-            self.on_finished()
-        # Both know of us in turn: without this the call would stay until Python looks for such circles.
-        self.on_cancel = self.on_finished = None
+        self._on_ended(self)
 
 
 class CoreServer:
@@ -164,10 +200,18 @@ class CoreServer:
     on_call : callable
         Gets every `CoreCall`, on the server's thread, and must not block. What it raises is logged, and the call is
         answered with INTERNAL.
+    on_end : callable, optional
+        Gets every one again, on the same thread, when all is over. It must not block, either.
     """
 
-    def __init__(self, arguments: Sequence[tuple[str, Any]], on_call: Callable[[CoreCall], object]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[tuple[str, Any]],
+        on_call: Callable[[CoreCall], object],
+        on_end: Callable[[CoreCall], object] = lambda call: None,
+    ) -> None:
         self._on_call = on_call
+        self._on_end = on_end
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server((*arguments, *_WAITING), False)
         self._server.register_completion_queue(self._queue)
@@ -177,20 +221,29 @@ class CoreServer:
         self._stopped = False  # the core has shut down, but for those
         self._thread = threading.Thread(target=self._serve, name="grpc", daemon=True)
 
-    def add_port(self, address: str) -> int:
-        """Listen on an address, in plain text.
+    def add_port(self, address: str, credentials: Any = None) -> int:
+        """Listen on an address.
 
         Parameters
         ----------
         address : str
             ``host:port``, with port 0 for a free one.
+        credentials : grpc.ServerCredentials, optional
+            What encrypts it, and this port alone; None: it speaks plain text.
 
         Returns
         -------
         int
             The port; 0 where it cannot be had.
         """
-        return int(self._server.add_http2_port(address.encode()))
+        if credentials is None:
+            return int(self._server.add_http2_port(address.encode()))
+        return int(self._server.add_http2_port(address.encode(), credentials._credentials))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs that takes calls."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Take calls. Once."""
@@ -217,8 +270,14 @@ class CoreServer:
 
     def close(self) -> None:
         """Wait for the end of the calls that were cancelled, and let go of the port."""
-        if not self._thread.is_alive():  # never started
+        if self._thread.ident is None:  # never started
+            # The core ends the process where a server that has ports was not started and shut down before.
+            self._server.start()
+            self._server.shutdown(self._queue, _STOPPED)
+            while self._queue.poll().tag is not _STOPPED:
+                pass
             self._server.destroy()
+            self._queue.shutdown()
             return
         self._thread.join(STUCK_S)
         if self._thread.is_alive():
@@ -258,5 +317,10 @@ class CoreServer:
             call.finish(code=grpc.StatusCode.INTERNAL, details="The service failed; its log says why.")
             raise
 
-    def _ended(self) -> None:
+    def _ended(self, call: CoreCall) -> None:
         self._unfinished -= 1
+        if call.on_finished is not None:
+            call.on_finished()
+        # Both know of the call in turn: without this it would stay until Python looks for such circles.
+        call.on_cancel = call.on_finished = None
+        self._on_end(call)

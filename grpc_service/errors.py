@@ -7,11 +7,16 @@
     ├── VectorPayloadError      packed bytes that are no vectors             VECTOR_INVALID
     ├── FilterError             a filter that cannot be read                 FILTER_INVALID
     ├── UploadTooLargeError     an upload above the limit                    UPLOAD_TOO_LARGE
+    ├── UploadStalledError      an upload that does not come on              UPLOAD_STALLED
     ├── UriNotAllowedError      a URI outside the allowed roots              URI_NOT_ALLOWED
     ├── UriMissingError         nothing readable at an allowed URI           AUDIO_FILE_MISSING
     ├── QueueFullError          as much is waiting as may wait               QUEUE_FULL
     ├── DrainingError           the server is being stopped                  DRAINING
     ├── WriterAwayError         the worker that writes is started again      WRITER_AWAY
+    ├── TokenMissingError       a caller that the server cannot tell         TOKEN_MISSING
+    ├── TokenInvalidError       a token that is none, or is over             TOKEN_INVALID
+    ├── RoleTooLowError         a method above the caller's role             ROLE_TOO_LOW
+    ├── RateLimitedError        more than a caller's share                   RATE_LIMITED
     └── DeadlineExpiredError    the caller's deadline has passed             DEADLINE_EXPIRED
 
 The rooms below have trees of their own of the same shape: a stable `reason`, a sentence, perhaps a `field`. `to_status`
@@ -84,6 +89,12 @@ class UploadTooLargeError(TransportError):
     reason = "UPLOAD_TOO_LARGE"
 
 
+class UploadStalledError(TransportError):
+    """An upload sends nothing, or next to nothing, for longer than the server waits."""
+
+    reason = "UPLOAD_STALLED"
+
+
 class UriNotAllowedError(TransportError):
     """A URI does not lie below an allowed root, or is of another scheme than `file`."""
 
@@ -112,6 +123,30 @@ class WriterAwayError(TransportError):
     """The worker that takes changes has ended, and is being started again."""
 
     reason = "WRITER_AWAY"
+
+
+class TokenMissingError(TransportError):
+    """Nothing says who the caller is, and the server wants to know."""
+
+    reason = "TOKEN_MISSING"
+
+
+class TokenInvalidError(TransportError):
+    """The token is none that the server takes, or has expired."""
+
+    reason = "TOKEN_INVALID"
+
+
+class RoleTooLowError(TransportError):
+    """The caller is known, and may not use the method."""
+
+    reason = "ROLE_TOO_LOW"
+
+
+class RateLimitedError(TransportError):
+    """A caller asked for more than its share."""
+
+    reason = "RATE_LIMITED"
 
 
 class DeadlineExpiredError(TransportError):
@@ -177,7 +212,14 @@ RULES: dict[str, _Rule] = {
     "AUDIO_CHANNELS": _bad("audio"),
     "AUDIO_TOO_LARGE": _bad("audio"),
     "AUDIO_NOT_FINITE": _bad("audio"),
+    "AUDIO_DECODING_TIME": _bad("audio"),
+    "AUDIO_DECODING_MEMORY": _bad("audio"),
+    "AUDIO_DECODER_DIED": _bad("audio"),
     "URI_NOT_ALLOWED": _Rule(grpc.StatusCode.PERMISSION_DENIED, _Detail.BAD_REQUEST, "uri"),
+    # Who the caller is.
+    "TOKEN_MISSING": _Rule(grpc.StatusCode.UNAUTHENTICATED, _Detail.NONE),
+    "TOKEN_INVALID": _Rule(grpc.StatusCode.UNAUTHENTICATED, _Detail.NONE),
+    "ROLE_TOO_LOW": _Rule(grpc.StatusCode.PERMISSION_DENIED, _Detail.NONE),
     # Things that are not there.
     "AUDIO_FILE_MISSING": _missing("audio"),
     "TRACK_NOT_FOUND": _missing("track"),
@@ -199,15 +241,20 @@ RULES: dict[str, _Rule] = {
     # Trying again helps.
     "NO_SNAPSHOT": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "HOME_UNREACHABLE": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
+    "HOME_FULL": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=30.0),
     "DRAINING": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
     "WRITER_AWAY": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
+    "DECODER_UNAVAILABLE": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
     "STORE_CLOSED": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=1.0),
+    "AUDIT_UNWRITABLE": _Rule(grpc.StatusCode.UNAVAILABLE, _Detail.RETRY, retry_after_s=5.0),
+    "RATE_LIMITED": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=1.0),
     "QUEUE_FULL": _Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, _Detail.RETRY, retry_after_s=0.1),
     "PUBLISHED_MEANWHILE": _Rule(grpc.StatusCode.ABORTED, _Detail.RETRY, retry_after_s=1.0),
     "HOME_BUSY": _Rule(grpc.StatusCode.ABORTED, _Detail.RETRY, retry_after_s=60.0),
     "LEASE_LOST": _Rule(grpc.StatusCode.ABORTED, _Detail.NONE),
     "REFRESH_STOPPED": _Rule(grpc.StatusCode.ABORTED, _Detail.NONE),
     "DEADLINE_EXPIRED": _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, _Detail.NONE),
+    "UPLOAD_STALLED": _Rule(grpc.StatusCode.DEADLINE_EXCEEDED, _Detail.NONE),
 }
 """Reason to status; a reason that is not here becomes INTERNAL.
 
@@ -220,8 +267,28 @@ too: what a caller sends was checked before, so that these are mistakes of ours.
 _HOME_SENTENCE = "The service's home folder cannot be read; ask whoever runs it to look into its log."
 _HIDDEN_SENTENCES = dict.fromkeys(("HOME_DAMAGED", "HOME_NOT_FOUND", "HOME_UNREACHABLE"), _HOME_SENTENCE) | {
     "HOME_BUSY": "Another process refreshes or maintains the service's home: try again when it is done.",
+    "HOME_FULL": "The service has no room to store anything; ask whoever runs it to free some, and send this again.",
     "LEASE_LOST": "Another process took the work over: nothing more was written here, try again when it is done.",
+    "AUDIT_UNWRITABLE": "The service cannot write its audit log, and does nothing that is not in it: nothing was "
+    "done; ask whoever runs it to look into its log.",
 }
+
+
+def reason_of(error: BaseException) -> str:
+    """Give the reason that a caller is told of an error.
+
+    Parameters
+    ----------
+    error : BaseException
+        Anything a handler raised.
+
+    Returns
+    -------
+    str
+        Its own where `RULES` has it, else ``"INTERNAL"``.
+    """
+    reason = getattr(error, "reason", None)
+    return reason if isinstance(reason, str) and reason in RULES else "INTERNAL"
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
@@ -241,16 +308,15 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         and, by the kind of error, BadRequest, ResourceInfo, PreconditionFailure or RetryInfo. An error that no caller
         can cause is logged with its traceback and becomes INTERNAL with a sentence that shows nothing of it.
     """
-    reason = getattr(error, "reason", None)
-    rule = RULES.get(reason) if isinstance(reason, str) else None
+    reason = reason_of(error)
+    rule = RULES.get(reason)
     if rule is None:
-        _log.error("request %s failed", request_id, exc_info=error)
+        _log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
         sentence = f"The service failed; its log says why under request id {request_id!r}."
-        return _status(_Rule(grpc.StatusCode.INTERNAL, _Detail.NONE), "INTERNAL", sentence, request_id, error)
-    assert isinstance(reason, str)
+        return _status(_Rule(grpc.StatusCode.INTERNAL, _Detail.NONE), reason, sentence, request_id, error)
     sentence = _HIDDEN_SENTENCES.get(reason, "")
     if sentence:
-        _log.error("request %s met %s", request_id, reason, exc_info=error)
+        _log.error("request %s met %s", request_id, reason, exc_info=error, extra={"request_id": request_id})
     return _status(rule, reason, sentence or str(error), request_id, error)
 
 

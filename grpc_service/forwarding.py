@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 import grpc
 
 from grpc_service.call_context import STATUS_DETAILS_KEY, CallContext
+from grpc_service.callers import CALLER_KEY, PEER_KEY
 from grpc_service.errors import WriterAwayError
 from grpc_service.request_ids import REQUEST_ID_KEY, current_request_id
+from grpc_service.traced import with_parent
 
 FORWARDED = frozenset(
     f"/anacrusis.v1.{method}"
@@ -24,7 +26,8 @@ FORWARDED = frozenset(
 """Full names of the methods that only the writing worker answers."""
 
 # What a channel writes itself, or what belongs to one connection.
-_OWN_KEYS = frozenset({"user-agent", "te", "content-type", REQUEST_ID_KEY})
+# The token was looked at, and goes no further; nobody else says who a call is from.
+_OWN_KEYS = frozenset({"user-agent", "te", "content-type", "authorization", REQUEST_ID_KEY, CALLER_KEY, PEER_KEY})
 
 
 class Forwarder:
@@ -130,7 +133,12 @@ def _of(context: CallContext) -> dict[str, Any]:
         for key, value in context.invocation_metadata() or ()
         if key not in _OWN_KEYS and not key.startswith(("grpc-", ":"))
     )
-    return {"metadata": (*given, (REQUEST_ID_KEY, current_request_id())), "timeout": context.time_remaining()}
+    own = (
+        (REQUEST_ID_KEY, current_request_id()),
+        (CALLER_KEY, context.caller.forwarded()),
+        (PEER_KEY, context.peer()),
+    )
+    return {"metadata": (*with_parent(given), *own), "timeout": context.time_remaining()}
 
 
 async def _relay(error: grpc.aio.AioRpcError, context: CallContext) -> NoReturn:

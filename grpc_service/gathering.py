@@ -7,6 +7,7 @@ releases of one call to the engine share. So what waits while others are being i
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
@@ -16,8 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grpc_service.errors import DeadlineExpiredError, DrainingError, QueueFullError
+from grpc_service.request_ids import current_request_id, set_request_id
+from grpc_service.traced import current_spans, set_spans
+from grpc_service.workers import as_exception
 
 if TYPE_CHECKING:
+    from grpc_service.traced import Span
     from jobs import IngestOutcome, Release
 
 GROUP_RELEASES = 64
@@ -33,7 +38,7 @@ be ingested alone, at nearly the price of all. Queries get the processor in betw
 RETRY_AFTER_S = 1.0
 
 # What is wrong with the home is wrong for all releases: nobody waits for it to be found out one by one.
-_OF_THE_HOME = frozenset({"HOME_DAMAGED", "HOME_UNREACHABLE", "READ_ONLY", "STORE_CLOSED"})
+_OF_THE_HOME = frozenset({"HOME_DAMAGED", "HOME_FULL", "HOME_UNREACHABLE", "READ_ONLY", "STORE_CLOSED"})
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +47,8 @@ class _Waiting:
     release: Release
     future: asyncio.Future[IngestOutcome]
     deadline: float | None
+    request_id: str
+    spans: tuple[Span, ...]
 
     @property
     def size(self) -> int:
@@ -115,7 +122,8 @@ class IngestGatherer:
         """
         if self._closed:
             raise _draining()
-        one = _Waiting(release, asyncio.get_running_loop().create_future(), deadline)
+        future: asyncio.Future[IngestOutcome] = asyncio.get_running_loop().create_future()
+        one = _Waiting(release, future, deadline, current_request_id(), current_spans())
         self._waiting.append(one)
         self._begin()
         if len(self._waiting) > self._queue_size and one in self._waiting:
@@ -182,7 +190,8 @@ class IngestGatherer:
         releases = [one.release for one in group]
         results: Sequence[IngestOutcome | Exception]
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._pool, self._results, releases)
+            context = contextvars.copy_context()
+            results = await asyncio.get_running_loop().run_in_executor(self._pool, context.run, self._results, group)
         except Exception as error:  # the pool was shut down behind a caller's back
             results = [error] * len(group)
         self._free += 1
@@ -212,18 +221,23 @@ class IngestGatherer:
         self._gathering = None
         self._gathered = False
 
-    def _results(self, releases: Sequence[Release]) -> list[IngestOutcome | Exception]:
+    def _results(self, group: Sequence[_Waiting]) -> list[IngestOutcome | Exception]:
         """Ingest a group, and each of it by itself where that fails: one caller's trouble is no other's."""
+        # What is logged meanwhile, and how long it takes, is about all of their calls.
+        set_request_id(",".join(one.request_id for one in group))
+        set_spans(tuple(span for one in group for span in one.spans))
+        releases = [one.release for one in group]
         try:
             outcomes = list(self._ingest(releases))
             if len(outcomes) != len(releases):
                 raise RuntimeError(f"The ingest gave {len(outcomes)} outcomes for {len(releases)} releases.")
             return list(outcomes)
-        except Exception as error:
+        except BaseException as raised:  # of whatever kind: the callers and the queue behind them wait for an outcome
+            error = as_exception(raised)
             if len(releases) == 1 or getattr(error, "reason", "") in _OF_THE_HOME:
                 return [error] * len(releases)
             _log.warning("a group of %d ingests failed (%s); each is tried by itself", len(releases), error)
-            return [result for release in releases for result in self._results([release])]
+            return [result for one in group for result in self._results([one])]
 
 
 def _is_short(one: _Waiting) -> bool:

@@ -13,7 +13,7 @@ from grpc_service.call_context import CallContext
 from grpc_service.errors import DrainingError, RequestError, to_status
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2_grpc as pb_grpc
-from grpc_service.replies import batch_reply, nothing_to_describe, put, single_reply
+from grpc_service.replies import full_batch_reply, nothing_to_describe, put, single_reply
 from grpc_service.request_ids import current_request_id
 from grpc_service.work import Work, deadline_of
 
@@ -48,9 +48,10 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
         self, request: pb.BatchSearchNeighborsRequest, context: CallContext
     ) -> pb.BatchSearchNeighborsResponse:
         queries = search_messages.queries_of(request, at_most=self._work.options.max_batch_queries)
+        await context.charge(queries=len(queries) - 1)  # besides the one that every call is
         answers = await self._work.searches.submit(queries, deadline=deadline_of(context))
         describe = await self._describing(answers, request.view)  # one read of the store for the whole batch
-        return batch_reply(answers, request.view, self._work.engine.serving, current_request_id(), describe)
+        return full_batch_reply(answers, self._work.engine.serving, current_request_id(), describe)
 
     async def StreamNeighbors(  # noqa: N802, D102
         self, requests: AsyncIterator[pb.StreamNeighborsRequest], context: CallContext
@@ -85,6 +86,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                         reading.cancel()
                     if message is grpc.aio.EOF:
                         return
+                    await context.charge(queries=1)
                     replies.create_task(reply(message))
         finally:
             draining.cancel()
@@ -103,6 +105,7 @@ class NeighborServicer(pb_grpc.NeighborServiceServicer):
                     f"{MAX_REQUEST_ID_CHARACTERS} are echoed.",
                     field="request_id",
                 )
+            search_messages.check_sizes(message.search, self._work.options)
             query = search_messages.query_of(message.search)
             answers = await self._work.searches.submit([query], deadline=deadline_of(context))
             (answer,) = answers

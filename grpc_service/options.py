@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MIB = 1 << 20
+_SYSTEM_FOLDERS = tuple(map(Path, ("/proc", "/sys", "/dev")))  # what lies there looks like files, and is none
+
+LEAST_UPLOAD_BYTES_PER_S = 8192
+"""What an upload has to bring on average behind its first `upload_idle_s`: half a modem's. Slower ones hold memory and
+a place among the calls for hours; the longest file that is taken goes through in nine."""
 
 
 class InvalidServerOptionError(ValueError):
@@ -34,9 +39,12 @@ class ServerOptions:
     Attributes
     ----------
     host : str
-        Address to listen on. The loopback by default: there is no authentication yet.
+        Address to listen on. Beyond the loopback it takes TLS and callers that the server knows, or `insecure`.
     port : int
         0 to 65535; 0 takes a free one.
+    insecure : bool
+        Whether a server beyond the loopback may do without TLS, or let in whoever comes. Counts only where the command
+        says ``--insecure``, too.
     workers : int
         Processes that answer on the port, 1 to 256; the first one writes, all others read. Connections are shared out
         among them by the system.
@@ -46,9 +54,13 @@ class ServerOptions:
         Threads of the encoder on the CPU, 0 to 1024; 0: the same.
     max_message_bytes : int
         Longest message taken, 64 KiB to 1 GiB. Replies are not cut off: their size follows from `max_batch_queries`.
+    max_connections : int
+        Connections held at a time, 1 or more; what comes beyond is closed. Fewer where the process may not have so
+        many files open and `grpc_service.connections.KEPT_FILES` besides.
     max_concurrent_rpcs : int
-        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo). Health and
-        reflection have as many for themselves.
+        Calls in work at once, 1 or more; the next one gets RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo). Watchers of
+        health and reflection have as many for themselves, and so has health's Check, whose oldest call makes room for
+        the next one.
     grace_s : float
         How long calls may go on once the server is told to stop, 0 to 3600.
     max_query_wait_s : float
@@ -62,8 +74,14 @@ class ServerOptions:
     max_wait_s : float
         How long the first query of a search waits for others, 0 to 1. With 0 a search takes what has gathered during
         the one before, which batches under load and delays nobody without.
+    max_k : int
+        Most neighbours that a query may ask for, 1 to 2048.
+    max_filter_artists : int
+        Most artists that one query's filters may name, 1 or more.
     stream_window : int
         Unanswered queries of one StreamNeighbors call, 1 or more; further ones are left unread.
+    max_stream_messages : int
+        Messages that are read of one stream or upload, 1 or more; then it is ended, and another one may be opened.
     ingest_threads : int
         Ingests at once, 1 to 256: one of short releases that were gathered, the others of one long release each; see
         `grpc_service.gathering`.
@@ -73,6 +91,9 @@ class ServerOptions:
         Longest audio that UploadTrack takes, 1 or more.
     upload_buffer_bytes : int
         All unfinished uploads together, at least `max_upload_bytes`; beyond it QUEUE_FULL.
+    upload_idle_s : float
+        How long an upload may send nothing, 0.1 to 3600, seconds. One that takes so long and then as long as
+        `LEAST_UPLOAD_BYTES_PER_S` allows for what has come is cut off as well (UPLOAD_STALLED).
     poll_interval_s : float
         How often the engine looks for what other processes published or ingested, above 0.
     keepalive_s : float
@@ -88,21 +109,27 @@ class ServerOptions:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    insecure: bool = False
     workers: int = 1
     search_threads: int = 0
     encoder_threads: int = 0
     max_message_bytes: int = 32 * _MIB
+    max_connections: int = 16_384
     max_concurrent_rpcs: int = 1024
     grace_s: float = 30.0
     max_query_wait_s: float = 0.005
     query_queue_size: int = 8192
     max_batch_queries: int = 1024
     max_wait_s: float = 0.0
+    max_k: int = 2048
+    max_filter_artists: int = 10_000
     stream_window: int = 256
+    max_stream_messages: int = 1_000_000
     ingest_threads: int = 2
     ingest_queue_size: int = 64
     max_upload_bytes: int = 256 * _MIB
     upload_buffer_bytes: int = 1024 * _MIB
+    upload_idle_s: float = 30.0
     poll_interval_s: float = 1.0
     keepalive_s: float = 60.0
     allowed_roots: tuple[Path, ...] = field(default=())
@@ -118,12 +145,21 @@ class ServerOptions:
         self._check("grace_s", 0, 3600)
         self._check("max_batch_queries", 1, 65536)
         self._check("max_wait_s", 0, 1)
+        self._check("max_k", 1, 2048)
         self._check("max_query_wait_s", 0.001, 60)
         self._check("ingest_threads", 1, 256)
         self._check("ingest_queue_size", 0, math.inf)
         self._check("keepalive_s", 1, 86400)
+        self._check("upload_idle_s", 0.1, 3600)
         self._check("poll_interval_s", 0.01, 3600)
-        for name in ("max_concurrent_rpcs", "stream_window", "max_upload_bytes"):
+        for name in (
+            "max_connections",
+            "max_concurrent_rpcs",
+            "max_filter_artists",
+            "stream_window",
+            "max_stream_messages",
+            "max_upload_bytes",
+        ):
             self._check(name, 1, math.inf)
         self._check("query_queue_size", self.max_batch_queries, math.inf)
         self._check("upload_buffer_bytes", self.max_upload_bytes, math.inf)
@@ -131,6 +167,12 @@ class ServerOptions:
             if not root.is_absolute():
                 raise InvalidServerOptionError(
                     "allowed_roots", f"Allowed root {str(root)!r} is relative; give an absolute folder."
+                )
+            if any(root.is_relative_to(system) or system.is_relative_to(root) for system in _SYSTEM_FOLDERS):
+                raise InvalidServerOptionError(
+                    "allowed_roots",
+                    f"Allowed root {str(root)!r} holds the system's own files, or is one of their folders; "
+                    "name the folder of the deliveries.",
                 )
 
     def _check(self, name: str, least: float, most: float) -> None:

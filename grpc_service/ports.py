@@ -57,5 +57,8 @@ class ServedEngine(Protocol):
     def require_writable(self) -> None:
         """Refuse what would change the home, where this is a replica."""
 
+    def watch_stages(self, on_stage: Callable[[str, float], None]) -> None:
+        """Have a function called behind each stage of an ingest, on its thread, with the stage and its seconds."""
+
     def close(self) -> None:
         """Let go of the home."""

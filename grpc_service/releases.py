@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from grpc_service import track_messages
 from grpc_service.call_context import CallContext
-from grpc_service.errors import RequestError, UploadTooLargeError, UriMissingError
+from grpc_service.errors import RequestError, UploadStalledError, UploadTooLargeError, UriMissingError
 from grpc_service.ids import CONTROL, checked_ids
+from grpc_service.options import LEAST_UPLOAD_BYTES_PER_S
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import release_service_pb2 as pb
 from grpc_service.pb.anacrusis.v1 import release_service_pb2_grpc as pb_grpc
@@ -48,7 +50,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         else:
             # Links are followed on the disk, which may be a slow one.
             path = await asyncio.to_thread(resolve_uri, request.uri, self._work.options.allowed_roots)
-            release = track_messages.release_of(request.track, path, audio_uri=request.uri)
+            release = track_messages.release_of(request.track, path, audio_uri=request.uri)  # no link is left in it
         outcome = await self._ingest(release, context)
         return pb.IngestTrackResponse(
             space_id=outcome.space_id,
@@ -61,7 +63,8 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
     async def UploadTrack(  # noqa: N802, D102
         self, requests: AsyncIterator[pb.UploadTrackRequest], context: CallContext
     ) -> pb.UploadTrackResponse:
-        first = await context.read()
+        begun = time.monotonic()
+        first = await self._next_part(context, begun, 0)
         if first is grpc.aio.EOF or first.WhichOneof("part") != "header":
             raise RequestError("The upload does not begin with a header; send the track first.", field="header")
         header = first.header
@@ -72,13 +75,14 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
         received = 0
         try:
             self._check_size(max(header.size_bytes, 0))
-            while (message := await context.read()) is not grpc.aio.EOF:
+            while (message := await self._next_part(context, begun, received)) is not grpc.aio.EOF:
                 if message.WhichOneof("part") != "chunk":
                     raise RequestError("Only the first message of an upload is a header.", field="header")
                 self._check_size(received + len(message.chunk))
                 self._work.uploads.take(len(message.chunk))
                 received += len(message.chunk)
-                chunks.append(message.chunk)
+                if message.chunk:  # an empty one takes memory, too
+                    chunks.append(message.chunk)
             if header.size_bytes and received != header.size_bytes:
                 raise RequestError(
                     f"The header announces {header.size_bytes} bytes and {received} came; send the whole file.",
@@ -121,6 +125,19 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
                 raise missing(release.audio_uri) from outcome.error  # theirs may name where a link leads to
             raise outcome.error
         return outcome
+
+    async def _next_part(self, context: CallContext, begun: float, received: int) -> Any:
+        """Take the next message of an upload, unless it keeps us waiting: what has come takes up memory meanwhile."""
+        idle_s = self._work.options.upload_idle_s
+        in_all_s = begun + idle_s + received / LEAST_UPLOAD_BYTES_PER_S - time.monotonic()
+        try:
+            async with asyncio.timeout(min(idle_s, in_all_s)):
+                return await context.read()
+        except TimeoutError:
+            raise UploadStalledError(
+                f"The upload stood still: {received} bytes came, and then too few for {idle_s:g} s; send it again over "
+                f"a line that brings {LEAST_UPLOAD_BYTES_PER_S} bytes a second at least."
+            ) from None
 
     def _check_size(self, count: int) -> None:
         most = self._work.options.max_upload_bytes

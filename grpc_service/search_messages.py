@@ -16,10 +16,11 @@ from grpc_service.packing import unpack_vectors
 from grpc_service.pb.anacrusis.v1 import common_pb2 as common
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2 as neighbor_pb
 from grpc_service.track_messages import popularity
-from index import Filters, Tier, as_popularity
-from jobs import JobError, Query, parse_release_date
+from index import Filters, InvalidQueryError, Tier, as_popularity, packed_together
+from jobs import JobError, Query, VectorQueries, parse_release_date
 
 if TYPE_CHECKING:
+    from grpc_service.options import ServerOptions
     from index import Hits, TrackRecord
 
 DEFAULT_K = 10
@@ -139,6 +140,35 @@ def shared_arguments(request: SearchRequest) -> dict[str, Any]:
     }
 
 
+def check_sizes(request: SearchRequest, options: ServerOptions) -> None:
+    """Refuse what asks for more than this server gives.
+
+    Parameters
+    ----------
+    request : SearchNeighborsRequest or BatchSearchNeighborsRequest
+        As received.
+    options : ServerOptions
+
+    Raises
+    ------
+    index.InvalidQueryError
+        For a k above the server's bound.
+    FilterError
+        For more artists than a filter may name.
+    """
+    if request.k > options.max_k:
+        raise InvalidQueryError(
+            f"k is {request.k}; this server gives at most {options.max_k}.", reason="K_OUT_OF_RANGE", field="k"
+        )
+    if not request.HasField("filters"):
+        return
+    artists = len(request.filters.artists_in) + len(request.filters.artists_out)
+    if artists > options.max_filter_artists:
+        raise FilterError(
+            f"The filters name {artists} artists; name at most {options.max_filter_artists} a query.", field="filters"
+        )
+
+
 def query_of(request: neighbor_pb.SearchNeighborsRequest) -> Query:
     """Read a single query.
 
@@ -176,7 +206,7 @@ def query_of(request: neighbor_pb.SearchNeighborsRequest) -> Query:
     return Query(vector=rows[0], **shared)
 
 
-def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int) -> list[Query]:
+def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int) -> Sequence[Query]:
     """Read the queries of a batch.
 
     Parameters
@@ -188,7 +218,7 @@ def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int
 
     Returns
     -------
-    list of jobs.Query
+    sequence of jobs.Query
         At least one, in order.
 
     Raises
@@ -213,14 +243,34 @@ def queries_of(request: neighbor_pb.BatchSearchNeighborsRequest, *, at_most: int
         )
     if len(things) > at_most:
         raise RequestError(f"The batch asks {len(things)} queries; ask at most {at_most} a call.", field=str(subjects))
+    if name == "vector":
+        return VectorQueries(things, Query(**shared))
     return [Query(**{name: thing}, **shared) for thing in things]
 
 
-def pack_hits(packed: neighbor_pb.PackedHits, hits: Hits) -> None:
-    """Write hits as parallel arrays, in the same order.
+def packed_fields(hits: Sequence[Hits]) -> dict[str, bytes]:
+    """Give the fields of `PackedHits`, by name.
 
-    In place: a message made apart is written out and read again to become a part of another one, which for a batch of
-    256 took four times as long as all the rest.
+    Parameters
+    ----------
+    hits : sequence of index.Hits
+        One a query; those of one stand behind those of the one before it.
+    """
+    told = packed_together(hits)
+    return {
+        "track_ids": told.ids,
+        "track_id_lengths": told.id_lengths,
+        "scores": told.scores,
+        "tiers": told.tiers,
+        "confidences": told.confidence,
+        "popularities": told.popularity,
+    }
+
+
+def pack_hits(packed: neighbor_pb.PackedHits, hits: Hits) -> None:
+    """Write the hits of one query as parallel arrays, in the same order.
+
+    In place: a message made apart is written out and read again to become a part of another one.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def release_of(track: release_pb.TrackMetadata, audio: bytes | Path, *, audio_ur
     audio : bytes or Path
         The encoded file or where it lies.
     audio_uri : str, optional
-        As the caller gave it.
+        As the caller gave it; `audio` is then what `grpc_service.uris.resolve_uri` found.
 
     Returns
     -------
@@ -70,6 +70,7 @@ def release_of(track: release_pb.TrackMetadata, audio: bytes | Path, *, audio_ur
         markets=tuple(track.markets),
         isrc=track.isrc or None,
         audio_uri=audio_uri,
+        follow_links=audio_uri is None,
     )
 
 

@@ -8,12 +8,15 @@ from urllib.parse import unquote, urlsplit
 
 from grpc_service.errors import UriMissingError, UriNotAllowedError
 
+MAX_URI_CHARACTERS = 8192  # no system opens a longer path
+
 
 def resolve_uri(uri: str, allowed_roots: Sequence[Path]) -> Path:
     """Find the file that a URI names, if it lies below an allowed root.
 
     Links are followed first and the result is compared then, so that neither ``..`` nor a link leads out. The answer
-    for a file outside the roots is the same whether or not it exists.
+    for a file outside the roots is the same whether or not it exists. What is put into the path's place afterwards is
+    for whoever opens it to notice: there must be no link left in it (`jobs.Release.follow_links`).
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ def resolve_uri(uri: str, allowed_roots: Sequence[Path]) -> Path:
             "This server takes no URIs because no allowed root is configured; send the audio inline or upload it.",
             field="uri",
         )
+    if len(uri) > MAX_URI_CHARACTERS:  # every part of a path is looked up
+        raise _refusal(uri)
     path = _path_of(uri)
     try:
         resolved = path.resolve()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from grpc_service.batcher import MicroBatcher
 from grpc_service.call_context import CallContext
@@ -11,7 +13,11 @@ from grpc_service.errors import DeadlineExpiredError
 from grpc_service.gathering import IngestGatherer
 from grpc_service.options import ServerOptions
 from grpc_service.ports import ServedEngine
+from grpc_service.watching import Watch
 from grpc_service.workers import BoundedPool, ByteBudget
+
+if TYPE_CHECKING:
+    from jobs import IngestOutcome, Release
 
 FEEDBACK_THREADS = 2  # apart from ingests, so that a batch of new releases does not hold the listeners' answer up
 FEEDBACK_QUEUE_SIZE = 64  # calls that may wait beyond those
@@ -27,6 +33,8 @@ class Work:
         What does the work.
     options : ServerOptions
         How much may wait.
+    watch : Watch, optional
+        Sees what is done.
 
     Attributes
     ----------
@@ -46,17 +54,20 @@ class Work:
         Set once the server is told to stop.
     """
 
-    def __init__(self, engine: ServedEngine, options: ServerOptions) -> None:
+    def __init__(self, engine: ServedEngine, options: ServerOptions, watch: Watch | None = None) -> None:
         self.engine = engine
         self.options = options
+        self.watch = watch or Watch()
+        engine.watch_stages(self.watch.ingest_stage_ended)
         self.searches = MicroBatcher(
             engine.search,
             queue_size=options.query_queue_size,
             max_batch=options.max_batch_queries,
             max_wait_s=options.max_wait_s,
+            on_search=self.watch.search_ended if self.watch.sees_searches else None,
         )
         self.ingests = IngestGatherer(
-            lambda releases: engine.ingest(releases),
+            self._ingest,
             threads=options.ingest_threads,
             queue_size=options.ingest_queue_size,
         )
@@ -69,6 +80,11 @@ class Work:
         self.refreshes = BoundedPool("refresh", threads=1, queue_size=0, retry_after_s=30.0)
         self.uploads = ByteBudget(options.upload_buffer_bytes)
         self.draining = asyncio.Event()
+
+    def _ingest(self, releases: Sequence[Release]) -> Sequence[IngestOutcome]:
+        outcomes = self.engine.ingest(releases)
+        self.watch.took_in(outcomes)
+        return outcomes
 
     def close(self) -> None:
         """Fail what waits, let what is in progress finish, and close the engine. Blocks; behind `ingests.refuse`."""

@@ -68,6 +68,9 @@ class _WorkerEngine:
     def require_writable(self) -> None:
         self._engine.require_writable()
 
+    def watch_stages(self, on_stage: Callable[[str, float], None]) -> None:
+        self._engine.watch_stages(on_stage)
+
     def close(self) -> None:
         self._engine.close()
 

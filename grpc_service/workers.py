@@ -79,7 +79,7 @@ class BoundedPool:
                 )
             self._held += 1
             context = contextvars.copy_context()
-            future = self._pool.submit(lambda: context.run(work, *args, **kwargs))
+            future = self._pool.submit(lambda: context.run(_without_panics, lambda: work(*args, **kwargs)))
         future.add_done_callback(self._release)
         return await asyncio.wrap_future(future)
 
@@ -92,6 +92,34 @@ class BoundedPool:
     def _release(self, future: Future[T]) -> None:
         with self._lock:
             self._held -= 1
+
+
+def as_exception(raised: BaseException) -> Exception:
+    """Give what work on a thread raised as something that whoever waits for it catches, if that was a library's panic.
+
+    Parameters
+    ----------
+    raised : BaseException
+
+    Returns
+    -------
+    Exception
+        Itself where it is one.
+    """
+    if isinstance(raised, Exception):
+        return raised
+    error = RuntimeError(f"The work ended by {type(raised).__name__}: {raised}")
+    error.__cause__ = raised
+    return error
+
+
+def _without_panics(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except Exception:
+        raise
+    except BaseException as raised:
+        raise as_exception(raised) from raised
 
 
 class ByteBudget:

@@ -2,10 +2,12 @@
 
 from index.asked import Filters, SearcherStatus, SearchResult
 from index.backfill import ContentBackfill
+from index.checkup import Checkup
 from index.devices import gpu_count
 from index.errors import (
     DamagedHomeError,
     DeviceUnavailableError,
+    HomeFullError,
     HomeUnreachableError,
     InvalidIdError,
     InvalidInputError,
@@ -37,14 +39,16 @@ from index.feedback import (
     record_basis,
     record_basis_column,
 )
+from index.findings import Finding, Level
 from index.fragments import ContentTarget, HeardPart
-from index.hits import Hits
+from index.hits import Hits, packed_together
 from index.kinds import AUTO, KINDS, check_kind
 from index.layout import Home
 from index.lease import Lease
 from index.memory import give_back
 from index.near import tuning_of
 from index.object_store import is_object_store
+from index.registry import Registry
 from index.retention import Retention, RetentionPlan
 from index.retuning import tune_snapshot
 from index.schemas import ServedRows, as_popularity, vector_column
@@ -79,6 +83,7 @@ __all__ = [
     "MAX_K",
     "NO_DATE",
     "BuildProgress",
+    "Checkup",
     "CommitReceipt",
     "ContentBackfill",
     "ContentTarget",
@@ -87,9 +92,11 @@ __all__ = [
     "FeedbackAction",
     "FeedbackEvent",
     "Filters",
+    "Finding",
     "HeardPart",
     "Hits",
     "Home",
+    "HomeFullError",
     "HomeUnreachableError",
     "InvalidIdError",
     "InvalidInputError",
@@ -99,6 +106,7 @@ __all__ = [
     "Lease",
     "LeaseHeldError",
     "LeaseLostError",
+    "Level",
     "Metric",
     "NoRollbackError",
     "NoSnapshotError",
@@ -107,6 +115,7 @@ __all__ = [
     "PublishRecord",
     "PublishedMeanwhileError",
     "ReadOnlyError",
+    "Registry",
     "Retention",
     "RetentionPlan",
     "SearchResult",
@@ -144,6 +153,7 @@ __all__ = [
     "give_back",
     "gpu_count",
     "is_object_store",
+    "packed_together",
     "record_basis",
     "record_basis_column",
     "set_search_threads",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,44 +74,40 @@ def answer(state: SearchState, queries: Float32Array, request: Request) -> list[
     # Rows of both parts are numbered through: base rows first, fresh ones after them.
     fresh_rows = fresh_rows + backend.count
     excluded = _excluded(state, request.exclude)
-    fetch = request.k + (excluded.shape[1] if excluded is not None else 0)
-    if alive_count and not len(fresh_rows) and request.max_per_artist is None:
-        # What most queries are: the search's answer is theirs.
-        scores, rows = search(queries, fetch, alive, alive_count)
-        return _current(state, _base_hits(state, rows, scores, excluded, request.k))
-    if request.max_per_artist is not None:
-        fetch *= 2
-    answers: dict[int, _Found] = {}
-    pending = np.arange(len(queries))
-    while len(pending):
-        everything = fetch >= alive_count and fetch >= len(fresh_rows)
+
+    def find(some: Int64Array | slice, fetch: int) -> _Found:
+        """Find the first of both parts for some of the queries, given by their numbers."""
+        asked = queries[some]
         if alive_count:
-            scores, rows = search(queries[pending], fetch, alive, alive_count)
+            found = _Found(*search(asked, fetch, alive, alive_count))
         else:
-            scores = np.zeros((len(pending), 0), dtype=np.float32)
-            rows = np.zeros((len(pending), 0), dtype=np.int64)
-        cut = not everything and rows.shape[1] >= fetch
-        unsatisfied = []
-        for position, query in enumerate(pending.tolist()):
-            found = _Found(rows[position], scores[position])
-            if fresh_scores is not None:
-                own = fresh_scores[query]
-                near = np.flatnonzero(own >= found.scores[fetch - 1]) if cut else _near(own, fetch)
-                if len(near):
-                    found = _merged(state, found, _Found(fresh_rows[near], own[near]))
-            # Beyond the first `fetch` the two parts may miss rows that belong in between.
-            found = found if everything else found.first(fetch)
-            if excluded is not None:
-                found = found.only(_kept(found.rows[None], excluded[[query]])[0])
-            if request.max_per_artist is not None:
-                found = _capped(state, found, request.max_per_artist)
-            if len(found.rows) < request.k and not everything:
-                unsatisfied.append(query)
-            else:
-                answers[query] = found.first(request.k)
-        pending = np.array(unsatisfied, dtype=np.int64)
+            found = _Found(np.zeros((len(asked), 0), dtype=np.float32), np.zeros((len(asked), 0), dtype=np.int64))
+        if fresh_scores is None:
+            return found
+        return _with_fresh(state, found, _Fresh(fresh_scores[some], fresh_rows), fetch)
+
+    fetch = request.k + (excluded.shape[1] if excluded is not None else 0)
+    if request.max_per_artist is None:
+        found = find(slice(None), fetch)
+        kept = _kept(found.rows, excluded) if excluded is not None else None
+        return _current(state, _hits(state, *_first(found, kept, request.k)))
+    capped: dict[int, _Found] = {}
+    pending = np.arange(len(queries))
+    fetch *= 2
+    while len(pending):
+        found = find(pending, fetch)
+        own = excluded[pending] if excluded is not None else None
+        kept = _under_cap(state, found.rows, own, request.max_per_artist)
+        done = np.count_nonzero(kept, axis=1) >= request.k
+        done |= fetch >= alive_count + len(fresh_rows)  # there is nothing more to find
+        for at in np.flatnonzero(done).tolist():
+            some = np.flatnonzero(kept[at])[: request.k]
+            capped[int(pending[at])] = _Found(found.scores[at, some], found.rows[at, some])
+        pending = pending[~done]
         fetch *= _WIDEN
-    return _current(state, _hits(state, [answers[query] for query in range(len(queries))]))
+    scores, rows = zip(*(capped[query] for query in range(len(queries))), strict=True)
+    together = _Found(np.concatenate(scores), np.concatenate(rows))
+    return _current(state, _hits(state, together, np.cumsum([len(one) for one in rows])))
 
 
 def _current(state: SearchState, hits: list[Hits]) -> list[Hits]:
@@ -175,13 +172,6 @@ def _products(queries: Float32Array, vectors: Float32Array) -> Float32Array:
     return np.ascontiguousarray((vectors @ queries.T).T)
 
 
-def _near(scores: Float32Array, count: int) -> Int64Array:
-    """Positions, ascending, of the largest scores and of all that tie with the last: ids break ties, later."""
-    if count >= len(scores):
-        return np.arange(len(scores))
-    return np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
-
-
 def _selected(state: SearchState, filters: Filters | None) -> tuple[Bitmap | None, int, Int64Array]:
     """Rows that may be found: bitmap and count of the base's, numbers of the fresh ones."""
     if filters is None or filters.is_empty:
@@ -194,29 +184,67 @@ def _selected(state: SearchState, filters: Filters | None) -> tuple[Bitmap | Non
     return bitmap, count_bits(bitmap), np.flatnonzero(fresh)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Candidates of one query, best first."""
+class _Found(NamedTuple):
+    """What was found for q queries, shape (q, n), best first; or all of it in one row."""
 
-    rows: Int64Array
     scores: Float32Array
-
-    def first(self, count: int) -> _Found:
-        return self if count >= len(self.rows) else _Found(self.rows[:count], self.scores[:count])
-
-    def only(self, kept: BoolArray) -> _Found:
-        return _Found(self.rows[kept], self.scores[kept])
+    rows: Int64Array
 
 
-def _merged(state: SearchState, base: _Found, fresh: _Found) -> _Found:
-    """Order candidates of both parts by score descending, then by track id; the fresh ones' rows ascend."""
-    rows, scores = np.concatenate([base.rows, fresh.rows]), np.concatenate([base.scores, fresh.scores])
-    order = np.argsort(-scores, kind="stable")
-    rows, scores = rows[order], scores[order]
+class _Fresh(NamedTuple):
+    """The fresh rows that may be found, ascending, shape (f,), and what each query scores them, shape (q, f)."""
+
+    scores: Float32Array
+    rows: Int64Array
+
+
+def _with_fresh(state: SearchState, found: _Found, fresh: _Fresh, fetch: int) -> _Found:
+    """Put fresh rows in their places among rows of the base, of which each query has the first `fetch`, or all.
+
+    Of many fresh rows few are near enough for any query: no more is sorted than those with the rows they come among.
+    """
+    near = _near(found.scores, fresh.scores, fetch)
+    touched = np.flatnonzero(near.any(axis=1))
+    if not len(touched):
+        return found
+    query, column = np.nonzero(near[touched])
+    counts = np.bincount(query)
+    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (len(touched), int(counts.max()))
+    late = _Found(np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64))
+    late.scores[query, place] = fresh.scores[touched[query], column]
+    late.rows[query, place] = fresh.rows[column]
+    scores = np.concatenate([found.scores[touched], late.scores], axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores = np.take_along_axis(scores, order, axis=1)
+    rows = np.take_along_axis(np.concatenate([found.rows[touched], late.rows], axis=1), order, axis=1)
     # Base rows ascend with their ids, so only ties that fresh rows take part in need their ids compared.
-    tied = np.flatnonzero((scores[1:] == scores[:-1]) & (rows[1:] >= state.base.backend.count))
+    tied = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] >= state.base.backend.count)
+    for at in np.flatnonzero(tied.any(axis=1)).tolist():
+        _order_by_id(state, scores[at], rows[at], np.flatnonzero(tied[at]).tolist())
+    # Beyond the first `fetch` the base may have rows that belong in between.
+    width = min(fetch, found.rows.shape[1] + len(fresh.rows))
+    if len(touched) == len(found.rows):
+        return _Found(scores[:, :width], rows[:, :width])
+    merged = _Found(found.scores.copy(), found.rows.copy())
+    merged.scores[touched], merged.rows[touched] = scores[:, :width], rows[:, :width]
+    return merged
+
+
+def _near(scores: Float32Array, fresh: Float32Array, fetch: int) -> BoolArray:
+    """Say which fresh rows, shape (q, f), may be among the first, and all that tie with the last: ids break ties."""
+    if scores.shape[1] >= fetch:
+        return fresh >= scores[:, -1:]
+    count = fresh.shape[1]
+    if count <= fetch:
+        return np.ones(fresh.shape, dtype=bool)
+    return fresh >= np.partition(fresh, count - fetch, axis=1)[:, count - fetch, None]
+
+
+def _order_by_id(state: SearchState, scores: Float32Array, rows: Int64Array, tied: list[int]) -> None:
+    """Put one query's rows of equal score, of which some start at `tied`, in ascending order of their ids, in place."""
     done = 0
-    for start in tied.tolist():
+    for start in tied:
         if start < done:
             continue
         low, high = np.searchsorted(-scores, -scores[start], "left"), np.searchsorted(-scores, -scores[start], "right")
@@ -224,66 +252,60 @@ def _merged(state: SearchState, base: _Found, fresh: _Found) -> _Found:
         ids = _ids(state, run).strings()
         rows[low:high] = run[sorted(range(len(run)), key=ids.__getitem__)]
         done = int(high)
-    return _Found(rows, scores)
 
 
-def _capped(state: SearchState, found: _Found, most: int) -> _Found:
-    """Keep at most so many tracks of one primary artist; tracks without credits are not counted."""
+def _under_cap(state: SearchState, rows: Int64Array, excluded: Int64Array | None, most: int) -> BoolArray:
+    """Say which rows, shape (q, n), to keep: those not excluded, and at most so many of one primary artist.
+
+    Tracks without credits are not counted.
+    """
+    kept = _kept(rows, excluded) if excluded is not None else np.ones(rows.shape, dtype=bool)
     count = state.base.backend.count
-    fresh = found.rows >= count
-    artists = np.empty(len(found.rows), dtype=np.int32)
-    artists[~fresh] = state.base.columns.primary_artist[found.rows[~fresh]]
-    artists[fresh] = state.fresh_columns.primary_artist[found.rows[fresh] - count]
-    taken: dict[int, int] = {}
-    kept = np.ones(len(artists), dtype=bool)
-    for at, artist in enumerate(artists.tolist()):
-        if artist != NO_ARTIST:
-            taken[artist] = taken.get(artist, 0) + 1
-            kept[at] = taken[artist] <= most
-    return found.only(kept)
+    artists = np.empty(rows.shape, dtype=np.int32)
+    fresh = rows >= count
+    artists[~fresh] = state.base.columns.primary_artist[rows[~fresh]]
+    artists[fresh] = state.fresh_columns.primary_artist[rows[fresh] - count]
+    for own_artists, own_kept in zip(artists, kept, strict=True):
+        taken: dict[int, int] = {}
+        for at, artist in enumerate(own_artists.tolist()):
+            if artist != NO_ARTIST and own_kept[at]:
+                taken[artist] = taken.get(artist, 0) + 1
+                own_kept[at] = taken[artist] <= most
+    return kept
+
+
+def _first(found: _Found, kept: BoolArray | None, k: int) -> tuple[_Found, Int64Array]:
+    """Take the first k that are kept of each query: one query's behind the other's, and where each ends."""
+    if kept is None:
+        scores, rows = found.scores[:, :k], found.rows[:, :k]
+        width = rows.shape[1]
+        return _Found(scores.ravel(), rows.ravel()), np.arange(1, len(rows) + 1) * width
+    kept = kept & (np.cumsum(kept, axis=1) <= k)
+    return _Found(found.scores[kept], found.rows[kept]), np.cumsum(np.count_nonzero(kept, axis=1))
 
 
 def _ids(state: SearchState, rows: Int64Array) -> PackedIds:
     return state.base.track_ids.at(rows, lambda row: state.fresh.provenance[row].track.track_id)
 
 
-def _base_hits(
-    state: SearchState, rows: Int64Array, scores: Float32Array, excluded: Int64Array | None, k: int
-) -> list[Hits]:
-    """Look up what is told of rows of the base, shape (q, n): what `_hits` does where there is nothing else."""
-    if excluded is None:
-        ends = np.arange(rows.shape[1], rows.size + 1, rows.shape[1])
-        rows, scores = rows.ravel(), scores.ravel()
-    else:
-        kept = _kept(rows, excluded)
-        kept &= np.cumsum(kept, axis=1) <= k
-        ends = np.cumsum(np.count_nonzero(kept, axis=1))
-        rows, scores = rows[kept], scores[kept]
-    columns = state.base.columns
-    popularity = columns.popularity[rows] if columns.knows_popularity else None
-    ids = state.base.track_ids.at(rows)
-    return _parted(HitColumns(ids, scores, columns.tiers[rows], columns.confidence[rows], popularity), ends)
-
-
-def _hits(state: SearchState, found: Sequence[_Found]) -> list[Hits]:
-    """Look up what is told of the rows, those of all queries at once: one by one it takes several times as long."""
-    if not found:
-        return []
+def _hits(state: SearchState, found: _Found, ends: Int64Array) -> list[Hits]:
+    """Look up what is told of rows, those of all queries at once, and give each query its own."""
+    scores, rows = found
     count, columns, late_columns = state.base.backend.count, state.base.columns, state.fresh_columns
-    rows, scores = np.concatenate([one.rows for one in found]), np.concatenate([one.scores for one in found])
     fresh = rows >= count
-    base, late = rows[~fresh], rows[fresh] - count
-    tiers = np.empty(len(rows), dtype=np.int8)
-    confidence = np.empty(len(rows), dtype=np.float32)
-    popularity = np.empty((len(rows), 3), dtype=np.float32)
-    tiers[~fresh], tiers[fresh] = columns.tiers[base], late_columns.tiers[late]
-    confidence[~fresh], confidence[fresh] = columns.confidence[base], late_columns.confidence[late]
-    popularity[~fresh], popularity[fresh] = columns.popularity[base], late_columns.popularity[late]
-    ends = np.cumsum([len(one.rows) for one in found])
-    return _parted(HitColumns(_ids(state, rows), scores, tiers, confidence, popularity), ends)
-
-
-def _parted(columns: HitColumns, ends: Int64Array) -> list[Hits]:
-    """Give each query its own."""
+    if not fresh.any():
+        tiers, confidence = columns.tiers[rows], columns.confidence[rows]
+        popularity = columns.popularity[rows] if columns.knows_popularity else None
+        ids = state.base.track_ids.at(rows)
+    else:
+        base, late = rows[~fresh], rows[fresh] - count
+        tiers = np.empty(len(rows), dtype=np.int8)
+        confidence = np.empty(len(rows), dtype=np.float32)
+        popularity = np.empty((len(rows), 3), dtype=np.float32)
+        tiers[~fresh], tiers[fresh] = columns.tiers[base], late_columns.tiers[late]
+        confidence[~fresh], confidence[fresh] = columns.confidence[base], late_columns.confidence[late]
+        popularity[~fresh], popularity[fresh] = columns.popularity[base], late_columns.popularity[late]
+        ids = _ids(state, rows)
     until = ends.tolist()
-    return [Hits(columns, first, end) for first, end in zip([0, *until], until, strict=False)]
+    told = HitColumns(ids, scores, tiers, confidence, popularity)
+    return [Hits(told, first, end) for first, end in zip([0, *until], until, strict=False)]

@@ -90,7 +90,7 @@ class Approximate:
         cost = self.near.cost(effort)
         if not k or not len(queries) or cost >= self.exact.cost(available, masked=not unmasked):
             return self.exact.search(queries, k, alive, alive_count)
-        scores, rows = self.exact.split(lambda: self.near.search(queries, fetch, effort), len(queries), cost)
+        scores, rows = self.exact.split(lambda some: self.near.search(some, fetch, effort), queries, cost)
         scores, rows, short = masked(scores, rows, k, None if unmasked else alive)
         scores, rows = by_score_and_row(scores * self._unscale, rows)
         if len(short):

@@ -11,7 +11,7 @@ import numpy as np
 
 from index.codes import codes_of, empty_index
 from index.filters import unpacked
-from index.threads import Found, split
+from index.threads import PieceSearch, split
 from index.types import MAX_K, Bitmap, Float32Array, Int64Array
 
 Search = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
@@ -259,7 +259,7 @@ class CpuFlat:
         """See `Backend.exact`."""
         return self
 
-    def split(self, search: Callable[[], Found], queries: int, rows: float) -> Found:
+    def split(self, search: PieceSearch, queries: Float32Array, rows: float) -> tuple[Float32Array, Int64Array]:
         """Call a search of FAISS that looks at so many rows for each query with as many threads as are worth it."""
         return split(search, queries, rows * self.dim, self._threads)
 
@@ -270,7 +270,7 @@ class CpuFlat:
         return min(_GATHERED_COST * available, float(self.count))
 
     def _heap(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        scores, rows = self.split(lambda: self._index.search(queries, k), len(queries), self.count)
+        scores, rows = self.split(lambda some: self._index.search(some, k), queries, self.count)
         return scores * self._unscale, rows
 
     def _gathered(self, queries: Float32Array, k: int, rows: Int64Array) -> tuple[Float32Array, Int64Array]:
@@ -279,7 +279,7 @@ class CpuFlat:
             some = rows[start : start + _PIECE]
             index = empty_index(len(some), self.dim)
             self._codes.take(some, axis=0, out=codes_of(index), mode="clip")
-            scores, places = self.split(partial(index.search, queries, min(k, len(some))), len(queries), len(some))
+            scores, places = self.split(partial(index.search, k=min(k, len(some))), queries, len(some))
             parts.append((scores, some[places]))
         if len(parts) == 1:
             scores, found = parts[0]

@@ -23,6 +23,7 @@
     ├── StoreClosedError            STORE_CLOSED
     ├── ReadOnlyError               READ_ONLY
     ├── HomeUnreachableError        HOME_UNREACHABLE
+    ├── HomeFullError               HOME_FULL
     └── DamagedHomeError            HOME_DAMAGED, HOME_NOT_FOUND
 
 ``str(error)`` is one sentence that names the thing and the remedy; ``error.reason`` is stable and upper case;
@@ -211,6 +212,12 @@ class HomeUnreachableError(StoreError):
     """The object store that holds the home does not answer, does not know the bucket, or refuses the credentials."""
 
     default_reason = "HOME_UNREACHABLE"
+
+
+class HomeFullError(StoreError):
+    """The disk that holds the home, or a quota on it, has no room for what is to be written."""
+
+    default_reason = "HOME_FULL"
 
 
 class DamagedHomeError(StoreError):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from index.full_disk import telling_no_room
+
 
 class DamagedFileError(ValueError):
     """A file does not hold what its hash says; never leaves this room: it is built anew."""
@@ -37,7 +39,7 @@ class HomeFiles(Protocol):
 
         Raises
         ------
-        OSError, HomeUnreachableError
+        OSError, HomeFullError, HomeUnreachableError
         """
 
     def fill(self, name: str, write: Callable[[Path], object]) -> None:
@@ -45,7 +47,7 @@ class HomeFiles(Protocol):
 
         Raises
         ------
-        OSError, HomeUnreachableError
+        OSError, HomeFullError, HomeUnreachableError
         """
 
     def checked(self, name: str, sha256: str) -> Path:
@@ -90,7 +92,8 @@ class LocalFiles:
 
     def fill(self, name: str, write: Callable[[Path], object]) -> None:
         """See `HomeFiles`; the file and its renaming are brought to the disk."""
-        replace_atomically(self._root / name, write)
+        with telling_no_room(name):
+            replace_atomically(self._root / name, write)
 
     def checked(self, name: str, sha256: str) -> Path:
         """See `HomeFiles`; the path is the file's own."""

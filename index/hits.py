@@ -12,6 +12,8 @@ import numpy as np
 from index.track_ids import PackedIds
 from index.types import Float32Array, Int8Array
 
+_UNKNOWN = np.full(3, np.nan, dtype="<f4").tobytes()  # the popularity of a hit of which none is known
+
 
 @dataclass(frozen=True, eq=False)
 class HitColumns:
@@ -162,3 +164,30 @@ class Hits:
         popularity = columns.popularity[at] if columns.popularity is not None else None
         own = [ids[place] for place in kept]
         return Hits.of(own, columns.scores[at], columns.tiers[at], columns.confidence[at], popularity)
+
+
+def packed_together(several: Sequence[Hits]) -> PackedColumns:
+    """Give the hits of several queries as bytes, one query's behind the other's.
+
+    What a search has found for several queries stands like that already, and is neither cut nor joined.
+    """
+    runs: list[Hits] = []
+    columns, first, end = None, 0, 0
+    for one in several:
+        if one._columns is columns and one._first == end:
+            end = one._end
+            continue
+        if columns is not None:
+            runs.append(Hits(columns, first, end))
+        columns, first, end = one._columns, one._first, one._end
+    if columns is not None:
+        runs.append(Hits(columns, first, end))
+    parts = [run.packed() for run in runs]
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return PackedColumns(*[b""] * 6)
+    ids, lengths, scores, tiers, confidence, _ = (b"".join(column) for column in zip(*parts, strict=True))
+    unknown = _UNKNOWN if any(part.popularity for part in parts) else b""
+    popularity = b"".join(part.popularity or unknown * len(part.tiers) for part in parts)
+    return PackedColumns(ids, lengths, scores, tiers, confidence, popularity)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,17 +58,25 @@ def write_index(files: HomeFiles, folder: str, base: BaseIndex, space: SpaceReco
 
     Raises
     ------
-    OSError, HomeUnreachableError
+    OSError, HomeFullError, HomeUnreachableError
     """
     manifest = _manifest(space, snapshot, base.ids_sha256, len(base.track_ids), base.scale)
+    codes = base.index.ntotal * base.index.code_size
     manifest["index_sha256"] = _fill(
-        files, f"{folder}/base.faiss", lambda path: faiss.write_index(base.index, str(path))
+        files, f"{folder}/base.faiss", lambda path: _write_codes(base.index, path, least_bytes=codes)
     )
     if base.near is not None and base.tuning is not None:
         manifest["near_sha256"] = _fill(files, f"{folder}/near.index", base.near.write)
         manifest["patched_rows"] = base.near.patched_rows
         write_tuning(files, folder, base.tuning)
     files.write(f"{folder}/base.json", json.dumps(asdict(_Manifest(**manifest)), indent=1).encode())
+
+
+def _write_codes(index: Any, path: Path, *, least_bytes: int) -> None:
+    faiss.write_index(index, str(path))
+    # FAISS only prints what goes wrong when a file is closed, which is when its last part is written.
+    if path.stat().st_size < least_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _fill(files: HomeFiles, name: str, write: Callable[[Path], object]) -> str:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,51 @@ _RENEWALS = 3  # in one ttl: two may fail
 _FREE = "target.expires_at < source.acquired_at"
 _OURS = "target.token = source.token"
 _RELEASED = datetime.fromtimestamp(0, UTC)
+
+
+# Further ahead than clocks of machines that share a home ever are.
+_CLOCK_WAS_WRONG = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class HeldLease:
+    """A row that keeps others waiting.
+
+    Attributes
+    ----------
+    name, holder : str
+    token : str
+        Of this taking.
+    acquired_at, expires_at : datetime
+        When it was taken or renewed, and until when, by its holder's clock, in UTC.
+    """
+
+    name: str
+    holder: str
+    token: str
+    acquired_at: datetime
+    expires_at: datetime
+
+    def why_stale(self, now: datetime) -> str:
+        """Say why nobody can be behind it any more; empty where somebody may."""
+        if self.acquired_at > now + _CLOCK_WAS_WRONG:
+            return f"it was taken at {self.acquired_at:%Y-%m-%d %H:%M} UTC, which is yet to come: a clock was wrong"
+        host, _, pid = self.holder.rpartition(":")
+        if host == socket.gethostname() and pid.isdigit() and not _lives(int(pid)):
+            return f"process {pid} of this machine, which took it, has ended"
+        return ""
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:  # no number of a process
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Leases:
@@ -73,6 +119,17 @@ class Leases:
         with self._lock:
             self._table = Table.create(self._home.registry("leases"), "registry/leases", "name", LEASES.empty_table())
             return self._table
+
+    def held(self, now: datetime) -> list[HeldLease]:
+        """List those that have not expired, whoever holds them."""
+        table = self.table()
+        rows = table.read().to_pylist() if table is not None else []
+        return [HeldLease(**row) for row in rows if row["expires_at"] > now]
+
+    def revoke(self, lease: HeldLease) -> None:
+        """Set a stale lease free, unless somebody else has it by now."""
+        row = asdict(lease) | {"expires_at": _RELEASED}
+        self._made().upsert(pa.Table.from_pylist([row], schema=LEASES), update_if=_OURS)
 
     @contextmanager
     def hold(self, name: str, ttl_s: float) -> Iterator[Lease]:

@@ -6,6 +6,7 @@ process's environment (``AWS_*``), so that one place decides, and nothing here s
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -65,6 +66,10 @@ _REASONS = (
 )
 
 
+_NO_FILE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_FILE_LEFT_IN_WORDS = re.compile(r"os error (23|24)\b|Too many open files")
+
+
 def is_object_store(address: str) -> bool:
     """Tell an object store's address, or what can only be meant as one, from a local folder."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", address) is not None
@@ -91,7 +96,7 @@ def checked_address(address: str) -> str:
 
 
 def unreachable(address: str, error: Exception) -> HomeUnreachableError | None:
-    """Say why an object store did not do what Lance asked of it; None where the store is not to blame.
+    """Say why nothing could be opened, or an object store did not do what it was asked; None where neither is to blame.
 
     Parameters
     ----------
@@ -100,9 +105,15 @@ def unreachable(address: str, error: Exception) -> HomeUnreachableError | None:
     error : Exception
         What Lance raised. Of its text nothing is repeated: it names requests and hosts.
     """
+    text = str(error)
+    if getattr(error, "errno", None) in _NO_FILE_LEFT or _NO_FILE_LEFT_IN_WORDS.search(text):
+        return HomeUnreachableError(
+            f"{address} cannot be reached: as many files are open as the system allows; raise the limit (ulimit -n), "
+            "or have fewer connections",
+            field="home",
+        )
     if not is_object_store(address):
         return None
-    text = str(error)
     for mark, sentence in _REASONS:
         if mark in text if isinstance(mark, str) else mark.search(text):
             return HomeUnreachableError(f"{address} cannot be reached: {sentence}", field="home")

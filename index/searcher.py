@@ -352,8 +352,8 @@ class Searcher:
     def status(self) -> SearcherStatus:
         """Count what is served; empty ids and zero counts before the first publish."""
         state = self._newest()
-        withdrawn = len(self._store.withdrawn())
         if state is None:
+            withdrawn = len(self._store.withdrawn())
             return SearcherStatus("", "", "", self._device, 0, dict.fromkeys(Tier, 0), 0, withdrawn)
         base_tiers = state.base.columns.tiers
         if state.base_alive is not None:
@@ -368,7 +368,7 @@ class Searcher:
             tracks=state.base_alive_count + len(fresh_tiers),
             tiers={tier: int(counts[tier]) for tier in Tier},
             fresh_rows=len(fresh_tiers),
-            withdrawn=withdrawn,
+            withdrawn=len(state.withdrawn),  # reads no table: whoever watches asks often, also while the home is away
         )
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from index.bases import BaseIndex, IndexedRows, UnusableIndexError
 from index.codes import codes_of, encode, patch
 from index.devices import choose_device
-from index.errors import DamagedHomeError, HomeUnreachableError
+from index.errors import DamagedHomeError, HomeFullError, HomeUnreachableError
 from index.feedback import FOLDED
 from index.index_files import read_index, write_index
 from index.kinds import AUTO, FLAT_FP16, check_kind, choose_kind
@@ -98,7 +98,7 @@ def build_snapshot(
         There is no such kind.
     UnknownSpaceError
     DamagedHomeError
-    OSError
+    HomeFullError, OSError
         The index could not be written.
     """
 
@@ -195,11 +195,26 @@ def read_base(store: Store, snapshot: SnapshotRecord, known: IndexedRows) -> Bas
         try:
             if not store.layout.read_only:
                 write_index(store.layout.files, store.layout.index_folder(snapshot.snapshot_id), base, space, snapshot)
-        except (OSError, HomeUnreachableError) as write_error:
+        except (OSError, HomeFullError, HomeUnreachableError) as write_error:
             # A home without the right to write is served all the same; the next opening builds again.
             _log.warning("index of snapshot %s could not be written back: %s", snapshot.snapshot_id, write_error)
     store.bases.read(snapshot.snapshot_id, base)
     return base
+
+
+def index_fault(store: Store, snapshot: SnapshotRecord) -> str:
+    """Say what is wrong with the files of a snapshot's index; empty where they hold what they should.
+
+    Raises
+    ------
+    DamagedHomeError
+        The served table cannot be read.
+    """
+    try:
+        _read(store, store.space(snapshot.space_id), snapshot, read_rows(store, snapshot))
+    except UnusableIndexError as error:
+        return str(error)
+    return ""
 
 
 def _read(store: Store, space: SpaceRecord, snapshot: SnapshotRecord, rows: IndexedRows) -> BaseIndex:

@@ -135,7 +135,7 @@ class Store(SpaceStore):
         InvalidInputError
             Something in the batch is malformed; nothing of it was written.
         UnknownSpaceError
-        DamagedHomeError
+        DamagedHomeError, HomeFullError
             A table could not be written; what the batch wrote before it stays, and writing it again is safe.
         """
         self._home.require_writable()

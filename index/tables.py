@@ -25,11 +25,14 @@ from typing import Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from index.errors import DamagedHomeError
+from index.full_disk import no_room
 from index.known_keys import KnownKeys
 from index.object_store import PATIENCE, unreachable
+from index.panics import panics_as_errors
 from index.table_figures import TableFigures, figures_of
 from index.table_reads import ROW_ID, ROW_VERSION, no_rows, rows_of_keys, rows_where
 from index.types import Int64Array
@@ -64,14 +67,19 @@ def writing(name: str, address: str) -> Iterator[None]:
 
     Raises
     ------
-    DamagedHomeError, HomeUnreachableError
+    DamagedHomeError, HomeFullError, HomeUnreachableError
     """
     try:
-        yield
+        with panics_as_errors():
+            yield
     except (OSError, ValueError, RuntimeError) as error:
-        raise unreachable(address, error) or DamagedHomeError(
-            f"table {name} of the home cannot be written: check the disk's free space and "
-            "the folder's rights, and that no other process writes without pause"
+        raise (
+            unreachable(address, error)
+            or no_room(f"table {name}", error)
+            or DamagedHomeError(
+                f"table {name} of the home cannot be written: check the disk and "
+                "the folder's rights, and that no other process writes without pause"
+            )
         ) from error
 
 
@@ -109,6 +117,7 @@ class Table:
         with self._reading():
             self._handle: Any = _opened(address)
             self._writer: Any = _opened(address)
+        self._writer_is_read = False  # it is the handle as well, or was
 
     @classmethod
     def create(cls, address: str, name: str, key: str, rows: pa.Table) -> Table:
@@ -128,8 +137,12 @@ class Table:
             try:
                 table = cls(address, name, key)
             except DamagedHomeError:
-                raise unreachable(address, error) or DamagedHomeError(
-                    f"table {name} of the home cannot be written: check the disk's free space and the folder's rights"
+                raise (
+                    unreachable(address, error)
+                    or no_room(f"table {name}", error)
+                    or DamagedHomeError(
+                        f"table {name} of the home cannot be written: check the disk and the folder's rights"
+                    )
                 ) from error
             return table
         table = cls(address, name, key)
@@ -139,7 +152,8 @@ class Table:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            yield
+            with panics_as_errors():
+                yield
         # Lance reports damage as any of these; pyarrow's ArrowInvalid is a ValueError.
         except (OSError, ValueError, RuntimeError) as error:
             raise unreachable(self.address, error) or DamagedHomeError(
@@ -216,17 +230,22 @@ class Table:
                 )
             self._merges += 1
             self._newest.wrote(int(appended.version))
-            self._writer = appended
+            self._writer, self._writer_is_read = appended, True
             with self._handle_lock:
                 self._handle = appended  # opening it anew costs 0.3 ms
             if appended.version == writer.version + 1:
                 self._known.wrote(keys, int(appended.version))
                 return int(appended.version)
         # Somebody who knows nothing of the lock wrote in between.
-        self._drop_older(keys)
+        self.drop_older(keys)
         return int(appended.version)
 
-    def _drop_older(self, keys: Sequence[str]) -> None:
+    def twins(self) -> list[str]:
+        """Give the keys that stand in the table more than once, in order; reads all of them."""
+        counted = pc.value_counts(self.read(columns=[self.key])[self.key].combine_chunks())
+        return sorted(one["values"] for one in counted.filter(pc.greater(counted.field("counts"), 1)).to_pylist())
+
+    def drop_older(self, keys: Sequence[str]) -> None:
         """Leave the newest row of each of some keys."""
         found = self.read(columns=[self.key, ROW_VERSION, ROW_ID], keys=keys).to_pylist()
         newest: dict[str, int] = {}
@@ -234,9 +253,11 @@ class Table:
             newest[row[self.key]] = row[ROW_ID]
         self.delete_rows([row[ROW_ID] for row in found if newest[row[self.key]] != row[ROW_ID]])
 
-    def _newest_writer(self) -> Any:
-        if self._newest.of(self._writer) != self._writer.version:
-            self._writer = _opened(self.address)
+    def _newest_writer(self, *, alone: bool = False) -> Any:
+        """Give the handle that writes, at the latest version; alone: one that nobody reads from."""
+        # Lance changes what it merges into when it is done, and panics where that is being read at this moment.
+        if self._newest.of(self._writer) != self._writer.version or (alone and self._writer_is_read):
+            self._writer, self._writer_is_read = _opened(self.address), False
         return self._writer
 
     def insert(self, rows: pa.Table) -> int:
@@ -245,7 +266,8 @@ class Table:
 
     def _merge(self, rows: pa.Table, matched: Callable[[Any], Any]) -> tuple[int, int]:
         with self._write_lock, writing_beside_others(self.address):
-            writer = self._newest_writer()
+            with self._reading():
+                writer = self._newest_writer(alone=True)
             with writing(self.name, self.address):
                 merge = matched(writer.merge_insert(self.key)).when_not_matched_insert_all()
                 counts = merge.conflict_retries(_CONFLICT_RETRIES).retry_timeout(_RETRY_TIMEOUT).execute(rows)
@@ -353,7 +375,7 @@ class Table:
     def protect(self, tag: str, version: int) -> None:
         """Keep a version from ever being cleaned up, until the tag is removed."""
         with self._reading():
-            self.latest().tags.create(tag, version)
+            _opened(self.address).tags.create(tag, version)
 
     def tags(self) -> set[str]:
         """Give the tags that protect versions."""
@@ -364,7 +386,7 @@ class Table:
         """Remove a tag, where it is there: the version that it protected is cleaned up with the others."""
         if tag in self.tags():
             with self._reading():
-                self.latest().tags.delete(tag)
+                _opened(self.address).tags.delete(tag)
 
     def delete(self, where: str) -> int:
         """Delete the rows for which a condition holds, and count them."""

@@ -18,7 +18,7 @@ from jobs.feedback import FeedbackOutcome, FeedbackReport, FeedbackState, Warmed
 from jobs.outcome import IngestOutcome, IngestState
 from jobs.progress import Progress
 from jobs.projecting import RefreshStoppedError
-from jobs.query import Answer, Query
+from jobs.query import Answer, Query, VectorQueries
 from jobs.refresh import RefreshReport
 from jobs.refresh_plan import RefreshPlan
 from jobs.release import Release, parse_release_date
@@ -51,6 +51,7 @@ __all__ = [
     "Threads",
     "UnknownArtistError",
     "UnknownUserError",
+    "VectorQueries",
     "WarmedTrack",
     "keep_products_to_one_thread",
     "parse_release_date",

@@ -5,9 +5,11 @@ Each function gets and gives Arrow tables, as Ray Data passes them on; nothing h
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from encoders import AudioLimits, EncoderError, decode_audio
+from encoders import AudioLimits, DecodingPool, EncoderError
 from index import ContentTarget
 from jobs.errors import RayError
 from jobs.outcome import REFUSALS
@@ -100,8 +102,9 @@ def read_and_decode(rows: pa.Table, *, sample_rate_hz: int, limits: AudioLimits)
     """
     heard: list[dict[str, Any]] = []
     waiting_bytes = 0
+    decoding = _decoding(limits)
     for row in rows.to_pylist():
-        heard.append(_hear(row, sample_rate_hz, limits))
+        heard.append(_hear(row, sample_rate_hz, decoding))
         waiting_bytes += len(heard[-1]["samples"] or b"")
         if waiting_bytes >= TABLE_AUDIO_BYTES:
             yield pa.Table.from_pylist(heard, schema=_DECODED)
@@ -110,17 +113,25 @@ def read_and_decode(rows: pa.Table, *, sample_rate_hz: int, limits: AudioLimits)
         yield pa.Table.from_pylist(heard, schema=_DECODED)
 
 
-def _hear(row: dict[str, Any], sample_rate_hz: int, limits: AudioLimits) -> dict[str, Any]:
+@cache
+def _decoding(limits: AudioLimits) -> DecodingPool:
+    """Keep one pool for all tables that this process is given: nobody tells it which is the last."""
+    pool = DecodingPool(limits)
+    atexit.register(pool.close)
+    return pool
+
+
+def _hear(row: dict[str, Any], sample_rate_hz: int, decoding: DecodingPool) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(_DECODED.names)
     found |= {"track_id": row["track_id"], "audio_uri": row["audio_uri"]}
     found |= {"duration_s": 0.0, "read_s": 0.0, "decode_s": 0.0}
     release = Release(row["track_id"], tuple(row["artist_ids"]), Path(row["audio"]), audio_uri=row["audio_uri"] or None)
     start = time.perf_counter()
     try:
-        audio = read_audio(release, limits)
+        audio = read_audio(release, decoding.limits)
         found["audio_sha256"] = hashlib.sha256(audio).hexdigest()
         found["read_s"] = time.perf_counter() - start
-        waveform = decode_audio(audio, sample_rate_hz=sample_rate_hz, limits=limits)
+        waveform = decoding.decode(audio, sample_rate_hz=sample_rate_hz)
     except REFUSALS as error:
         return found | {"reason": error.reason, "message": str(error)}
     finally:

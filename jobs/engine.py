@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from encoders import AudioLimits
+from encoders import AudioLimits, DecodingPool
 from index import (
     AUTO,
     FeedbackEvent,
@@ -71,7 +71,8 @@ class Engine(AskingEngine):
         self.last_refreshed_with: TransferModel | None = None  # by the refresh before, which loaded it
         self._projectors = Projectors(store, self.home, device=device)
         self._catch_up = CatchUp(store, searcher, self._projectors, lambda: self.encoder, self.gate)
-        self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, limits, self.gate)
+        self._decoding = DecodingPool(limits)
+        self.ingester = Ingester(store, searcher, lambda: self.encoder, self._projectors, self._decoding, self.gate)
         self._feedback = FeedbackRecorder(
             store, searcher, lambda: self.encoder, self._projectors, self.gate, self.ingester.holding
         )
@@ -175,12 +176,14 @@ class Engine(AskingEngine):
             if self._closed:
                 return
             self._closed = True
+        self._decoding.close()
         self._catch_up.close()
         self.searcher.close()
         self.store.close()
 
     def warm_up(self) -> None:
-        """Load the encoder and the transfer now, so that the first release does not wait for them."""
+        """Load the encoder and the transfer, and start a process to decode in, before the first release comes."""
+        self._decoding.warm_up()
         encoder_id = self.encoder.encoder_id
         if (snapshot := self.searcher.snapshot) is not None:
             self._projectors.get(snapshot.space_id, encoder_id)
@@ -200,6 +203,16 @@ class Engine(AskingEngine):
         """
         self.require_writable()
         return self.ingester.ingest(releases)
+
+    def watch_stages(self, on_stage: Callable[[str, float], None]) -> None:
+        """Have a function called behind each stage of `ingest`, on its thread.
+
+        Parameters
+        ----------
+        on_stage : callable
+            Gets the stage (``read``, ``decode``, ``encode``, ``project`` or ``write``) and its seconds.
+        """
+        self.ingester.on_stage = on_stage
 
     def record_feedback(self, events: Sequence[FeedbackEvent], *, space_id: str = "") -> FeedbackReport:
         """Record what listeners did with cold tracks, and move the tracks; see `FeedbackRecorder.record`.

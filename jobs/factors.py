@@ -14,6 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -258,9 +259,11 @@ def _read_npy(path: Path, columns: _Columns) -> _Read:
         ids = ids_path.read_text(encoding="utf-8").splitlines()
         counted = bool(columns.popularity) and file_size(counts_path) is not None
         counts = np.lib.format.open_memmap(counts_path, mode="r") if counted else None
-    except (ValueError, EOFError, OSError, OverflowError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, EOFError, OSError, OverflowError, RecursionError, MemoryError) as error:
         # What a damaged header asks for goes through all of these; text that is no UTF-8 is a ValueError.
         raise FactorsError(f"{path}, its ids or its popularity cannot be read: {error}") from None
+    except (SyntaxError, TokenError) as error:  # a header is Python's text, which NumPy reads twice
+        raise FactorsError(f"{path} or its popularity has a damaged header: {error}") from None
     for file, array in ((path, matrix), (counts_path, counts)):
         if array is not None and array.dtype.kind not in "fiu":
             raise FactorsError(f"{file} holds {array.dtype}; numbers are needed.")

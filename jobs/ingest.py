@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders import AudioLimits, decode_audio
+from encoders import DecodingPool
 from index import (
     Searcher,
     SearchView,
@@ -43,10 +43,17 @@ if TYPE_CHECKING:
 
 
 class StageClock:
-    """Adds up the seconds of work that each stage took, over all threads."""
+    """Adds up the seconds of work that each stage took, over all threads.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_stage : callable, optional
+        Called behind each stretch of work, on its thread, with the stage and its seconds.
+    """
+
+    def __init__(self, on_stage: Callable[[str, float], object] = lambda stage, seconds: None) -> None:
         self._lock = threading.Lock()
+        self._on_stage = on_stage
         self.stage_s: dict[str, float] = {
             "read": 0.0,
             "decode": 0.0,
@@ -63,8 +70,10 @@ class StageClock:
         try:
             yield
         finally:
+            seconds = time.perf_counter() - start
             with self._lock:
-                self.stage_s[stage] += time.perf_counter() - start
+                self.stage_s[stage] += seconds
+            self._on_stage(stage, seconds)
 
     def hear(self, duration_s: float) -> None:
         """Count decoded audio, in seconds of music."""
@@ -140,10 +149,15 @@ class Ingester:
     encoder : callable returning Encoder
         Called at the first audio, so that jobs that hear nothing load no network.
     projectors : Projectors
-    limits : AudioLimits
-        What audio is taken.
+    decoding : DecodingPool
+        Decodes what comes, within its limits.
     gate : Gate
         Keeps ingests and publishes apart.
+
+    Attributes
+    ----------
+    on_stage : callable
+        Told of the stages of ingests that bring no clock of their own; see `StageClock`.
     """
 
     def __init__(
@@ -152,15 +166,16 @@ class Ingester:
         searcher: Searcher,
         encoder: Callable[[], Encoder],
         projectors: Projectors,
-        limits: AudioLimits,
+        decoding: DecodingPool,
         gate: Gate,
     ) -> None:
         self._store = store
         self._searcher = searcher
         self._encoder = encoder
         self._projectors = projectors
-        self._limits = limits
+        self._decoding = decoding
         self._gate = gate
+        self.on_stage: Callable[[str, float], object] = lambda stage, seconds: None
         self._encoding = threading.Lock()
         self._in_hand: set[str] = set()
         self._released = threading.Condition()
@@ -184,7 +199,7 @@ class Ingester:
         list of IngestOutcome
             In the same order. What is not refused is durable, and served where a space is published.
         """
-        clock = clock or StageClock()
+        clock = clock or StageClock(self.on_stage)
         ids = {release.track_id for release in releases}
         with self.holding(ids):
             known = self.look_up(list(ids))
@@ -236,13 +251,13 @@ class Ingester:
             if release.track_id in self._store.withdrawn():
                 raise withdrawn_error(release.track_id)
             with clock.time("read"):
-                audio = read_audio(release, self._limits)
+                audio = read_audio(release, self._decoding.limits)
                 record = release.record(hashlib.sha256(audio).hexdigest())
             before = known.records.get(release.track_id)
             waveform = None
             if before is None or before.audio_sha256 != record.audio_sha256 or before.track_id not in known.heard:
                 with clock.time("decode"):
-                    waveform = decode_audio(audio, sample_rate_hz=self._encoder().sample_rate_hz, limits=self._limits)
+                    waveform = self._decoding.decode(audio, sample_rate_hz=self._encoder().sample_rate_hz)
                 clock.hear(waveform.duration_s)
         except REFUSALS as error:
             return Prepared(release, error=error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,34 @@ class Query:
     exact: bool = False
 
 
+class VectorQueries(Sequence[Query]):
+    """Queries by vectors that share everything else: nothing is made for each of them.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, dim)
+    shared : Query
+        What they share; without a subject.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], shared: Query) -> None:
+        self.vectors, self.shared = vectors, shared
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @overload
+    def __getitem__(self, place: int) -> Query: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> VectorQueries: ...
+
+    def __getitem__(self, place: int | slice) -> Query | VectorQueries:
+        if isinstance(place, slice):
+            return VectorQueries(self.vectors[place], self.shared)
+        return replace(self.shared, vector=self.vectors[place])
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Hits and the one space and snapshot they all come from.
@@ -116,6 +145,28 @@ class Neighbors:
             view = self._searcher.view()
         except NoSnapshotError as error:
             return [error] * len(queries)
+        if isinstance(queries, VectorQueries):
+            return self._answer_vectors(view, queries)
+        return self._answer_mix(view, queries)
+
+    def _answer_vectors(self, view: SearchView, queries: VectorQueries) -> list[Answer | StoreError | JobError]:
+        """Answer what needs no looking up and no sorting; where something is wrong, one by one."""
+        shared = queries.shared
+        try:
+            _check_space(view, shared)
+            result = view.search(
+                queries.vectors,
+                shared.k,
+                filters=shared.filters,
+                max_per_artist=shared.max_per_artist,
+                popularity_damping=shared.popularity_damping,
+                exact=shared.exact,
+            )
+        except StoreError:
+            return self._answer_mix(view, queries)
+        return [Answer(result.space_id, result.snapshot_id, [hits]) for hits in result.hits]
+
+    def _answer_mix(self, view: SearchView, queries: Sequence[Query]) -> list[Answer | StoreError | JobError]:
         answers: dict[int, Answer | StoreError | JobError] = {}
         alike: dict[tuple[int, Filters | None, int | None, float, bool], list[int]] = defaultdict(list)
         vectors: dict[int, NDArray[np.float32]] = {}
@@ -187,8 +238,7 @@ def _query_vector(view: SearchView, query: Query, known: _Known) -> NDArray[np.f
         raise InvalidQueryError(
             "A query needs exactly one of track_id, vector and user_id.", reason="QUERY_INVALID", field="query"
         )
-    if query.space_id and query.space_id != view.space_id:
-        raise SpaceMismatchError(query.space_id, view.space_id)
+    _check_space(view, query)
     if query.track_id is not None:
         if query.track_id not in known.tracks:
             raise known.unplaced[query.track_id]
@@ -207,6 +257,11 @@ def _query_vector(view: SearchView, query: Query, known: _Known) -> NDArray[np.f
             f"The vector has shape {vector.shape}; space {view.space_id!r} has {view.dim} dimensions.", field="vector"
         )
     return vector
+
+
+def _check_space(view: SearchView, query: Query) -> None:
+    if query.space_id and query.space_id != view.space_id:
+        raise SpaceMismatchError(query.space_id, view.space_id)
 
 
 def why_unplaced(store: Store, track_ids: Sequence[str], space_id: str) -> dict[str, StoreError]:

@@ -47,6 +47,9 @@ class Release:
         ISO 3166-1 alpha-2 codes where the track may be played; empty means everywhere.
     audio_uri : str or None
         Where the audio came from, kept for provenance.
+    follow_links : bool
+        Whether links on the way to the audio file are followed. False where it was found below an allowed folder, by a
+        path without any: a link that stands there now was put there behind the check.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Release:
     markets: tuple[str, ...] = ()
     isrc: str | None = None
     audio_uri: str | None = None
+    follow_links: bool = True
 
     def __post_init__(self) -> None:
         _check_id("track_id", self.track_id)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import usable_threads
-from jobs import Engine, Threads
+from jobs import Engine, Threads, keep_products_to_one_thread
 
 CONTENT_DIM = 64
 SAMPLE_RATE_HZ = 4_000
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path)
     home, options = parser.parse_args().home, ServerOptions(port=0)
+    keep_products_to_one_thread()  # as `anacrusis serve` does
     threads = Threads(*share_cores(options, usable_threads(), encodes=True))
     with GivenVectorsEngine.open(home, device="cpu", threads=threads) as engine:
         engine.warm_up()

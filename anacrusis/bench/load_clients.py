@@ -35,12 +35,14 @@ def write_requests(folder: Path, queries: NDArray[np.float32]) -> None:
 
 
 @contextmanager
-def clients(address: str, method: str, requests: Path, processes: int = CLIENT_PROCESSES) -> Iterator[list[Worker]]:
-    """Connect some processes of clients."""
+def clients(
+    address: str, method: str, requests: Path, processes: int = CLIENT_PROCESSES, *, ca: str = "", token: str = ""
+) -> Iterator[list[Worker]]:
+    """Connect some processes of clients; encrypted where the file of an authority is named, known where a token is."""
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker("anacrusis.bench.loads")) for _ in range(processes)]
         for worker in workers:
-            worker.ask("connect", address=address, method=method, requests=str(requests))
+            worker.ask("connect", address=address, method=method, requests=str(requests), ca=ca, token=token)
         yield workers
 
 

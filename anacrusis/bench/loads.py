@@ -8,10 +8,10 @@ same core of gRPC as the server does (`grpc_service.core`): a call takes a third
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,16 @@ class Loads:
         """Let go of the connection."""
         self._channel.close(cygrpc.StatusCode.cancelled, "closed")
 
-    def do_connect(self, address: str, method: str, requests: str) -> int:
-        """Connect to a server, and read what to ask: a file with a message a line, in hexadecimal digits."""
+    def do_connect(self, address: str, method: str, requests: str, ca: str = "", token: str = "") -> int:
+        """Connect to a server, and read what to ask: a file with a message a line, in hexadecimal digits.
+
+        With the file of an authority the connection is encrypted; a token is sent with each call.
+        """
+        credentials = grpc.ssl_channel_credentials(Path(ca).read_bytes())._credentials if ca else None
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._requests = [bytes.fromhex(line) for line in Path(requests).read_text(encoding="ascii").split()]
         self._method = method.encode()
-        self._channel = cygrpc.Channel(address.encode(), _OPTIONS, None)
+        self._channel = cygrpc.Channel(address.encode(), _OPTIONS, credentials)
         found = _Found()
         self._ask(0, found.add, flags=_WAIT_FOR_READY)
         self._take(found, lambda: 1)
@@ -107,21 +112,22 @@ class Loads:
 
         def send() -> None:
             for number, at in enumerate(due.tolist()):
-                if at > time.perf_counter() + TICK_S:
-                    time.sleep(at - time.perf_counter())
+                early_s = at - time.perf_counter()
+                if early_s > TICK_S:
+                    time.sleep(early_s)
                 sent = time.perf_counter()
-                found.late_ms.append(1e3 * (sent - at))
                 self._ask(number, partial(found.add, since=sent))
+                found.late_ms.append(1e3 * (sent - at))
 
-        sending = threading.Thread(target=send)
-        sending.start()
-        self._take(found, lambda: len(due))
-        sending.join()
+        with ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(send)
+            self._take(found, lambda: len(found.late_ms) if sending.done() else len(due))
+            sending.result()
         return found.report(time.perf_counter() - start)
 
     def _ask(self, number: int, then: Callable[[_Reply], object], flags: int = 0) -> None:
         operations = (
-            cygrpc.SendInitialMetadataOperation((), flags),
+            cygrpc.SendInitialMetadataOperation(self._metadata, flags),
             cygrpc.SendMessageOperation(self._requests[number % len(self._requests)], 0),
             cygrpc.SendCloseFromClientOperation(0),
             cygrpc.ReceiveInitialMetadataOperation(0),

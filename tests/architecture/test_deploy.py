@@ -16,13 +16,16 @@ from repository_files import ROOT, pyproject
 
 from anacrusis.cli import app
 from anacrusis.settings import load_settings
+from grpc_service.exposure import Protection, require_protection
 from grpc_service.options import ServerOptions
+from grpc_service.readiness import ALIVE_WITHIN_S
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUBERNETES = sorted(FOLDER.rglob("*.yaml"))
 IMAGE = f"anacrusis:{pyproject()['project']['version']}"
 BIN = Path(sys.executable).parent
+CA = "/etc/anacrusis/tls/ca.crt"
 COMPOSE_CHECK = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
 KUBERNETES_CHECK = ["kubernetes-validate", "--strict"]
 
@@ -37,12 +40,18 @@ def resources() -> list[tuple[str, dict[str, Any]]]:
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every template of a pod, with the name of what makes it."""
+    """Every pod, with the name of what makes it."""
+    for name, _, pod in templates():
+        yield name, pod
+
+
+def templates() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every template of a pod: the name of what makes it, its metadata, the pod."""
     for _, one in resources():
         spec = one.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)
         if "template" in spec:
-            yield one["metadata"]["name"], spec["template"]["spec"]
+            yield one["metadata"]["name"], spec["template"].get("metadata", {}), spec["template"]["spec"]
 
 
 def containers() -> list[tuple[str, dict[str, Any]]]:
@@ -107,7 +116,11 @@ def test_no_file_holds_a_secret() -> None:
     for service in compose.values():
         assert all(value is None for name, value in service["environment"].items() if name.startswith("AWS_"))
     configured = {name for _, one in resources() if one["kind"] == "ConfigMap" for name in one["data"]}
-    assert not {name for name in configured if "KEY" in name or "TOKEN" in name}
+    values = {
+        name: value for _, one in resources() if one["kind"] == "ConfigMap" for name, value in one["data"].items()
+    }
+    secretive = {name for name in configured if "KEY" in name or "TOKEN" in name}
+    assert all(values[name].startswith("/etc/anacrusis/") for name in secretive)  # where it lies, and not what it is
     for name, container in containers():
         if "envFrom" in container:
             assert {"secretRef": {"name": "anacrusis-object-store"}} in container["envFrom"], name
@@ -116,14 +129,29 @@ def test_no_file_holds_a_secret() -> None:
 def test_servers_are_probed_where_they_listen_and_get_their_grace() -> None:
     options = ServerOptions()
     probed = 0
-    for name, pod in pods():
+    (configured,) = (one["data"] for _, one in resources() if one["kind"] == "ConfigMap")
+    for name, metadata, pod in templates():
         (container,) = pod["containers"]
         if container["args"][0] != "serve":
             continue
         probed += 1
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == options.port, name
-        assert [port["containerPort"] for port in container["ports"]] == [options.port]
+        metrics = {port["name"]: port["containerPort"] for port in container["ports"]}["metrics"]
+        assert str(metrics) == configured["ANACRUSIS_METRICS__PORT"]
+        assert metadata["annotations"]["prometheus.io/port"] == str(metrics)
+        assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "metrics"}
+        assert container["livenessProbe"]["timeoutSeconds"] > ALIVE_WITHIN_S
+        by_http = "httpGet" in container["readinessProbe"]
+        assert by_http == (name == "anacrusis-replicas")  # the writer takes releases before anything is served
+        if by_http:
+            assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+        for kind in ("startupProbe",) if by_http else ("startupProbe", "readinessProbe"):
+            # Kubernetes' own probes of gRPC speak plain text.
+            python, option, module, address, *rest = container[kind]["exec"]["command"]
+            assert (python, option, module) == ("python", "-m", "grpc_service.probe")
+            assert address == f"127.0.0.1:{options.port}"
+            assert dict(zip(rest[::2], rest[1::2], strict=True)) == {"--ca": CA, "--name": name}
+            assert container[kind]["timeoutSeconds"] >= 5
+        assert [port["containerPort"] for port in container["ports"]] == [options.port, metrics]
         assert pod["terminationGracePeriodSeconds"] > options.grace_s
     assert probed == 3
     for service in yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"].values():
@@ -131,6 +159,33 @@ def test_servers_are_probed_where_they_listen_and_get_their_grace() -> None:
         if service["command"][0] == "serve":
             assert service["healthcheck"]["test"][-1] == f"127.0.0.1:{options.port}"
             assert all(mapping.endswith(f":{options.port}") for mapping in service["ports"])
+
+
+def test_every_server_is_protected_or_is_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where it is told twice, its port is published on the loopback alone."""
+    compose = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    for service in compose.values():
+        if service["command"][0] == "serve":
+            assert service["environment"]["ANACRUSIS_SERVER__INSECURE"] == "true"
+            assert "--insecure" in service["command"]
+            assert all(mapping.startswith("127.0.0.1:") for mapping in service["ports"])
+    (configured,) = (one["data"] for _, one in resources() if one["kind"] == "ConfigMap")
+    for name, value in configured.items():
+        monkeypatch.setenv(name, value)
+    found = load_settings()
+    require_protection(ServerOptions(host="0.0.0.0"), Protection(found.tls, found.access))
+    for name, pod in pods():
+        (container,) = pod["containers"]
+        assert "--insecure" not in container["args"]
+        if container["args"][0] != "serve":
+            continue
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        given = {volume["name"]: volume.get("secret", {}) for volume in pod["volumes"]}
+        for path in (found.tls.certificate, found.tls.key, found.access.tokens, Path(CA)):
+            assert path is not None
+            (volume,) = (volume for volume, folder in mounted.items() if path.parent == Path(folder))
+            assert given[volume]["secretName"] == f"anacrusis-{volume}", name
+            assert given[volume]["defaultMode"] == 0o440
 
 
 def test_there_is_one_writer_and_one_refresh_at_a_time() -> None:

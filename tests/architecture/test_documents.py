@@ -20,6 +20,7 @@ from repository_files import ROOT, documents, fenced, inline_code, shell_lines
 from anacrusis.cli import app
 from anacrusis.settings import load_settings
 from encoders import AudioLimits
+from grpc_service.access_options import LimitOptions
 from grpc_service.client import Client, Feedback, FeedbackReport, FeedbackResult, SearchOptions, WarmedTrack
 from grpc_service.errors import RULES
 from grpc_service.options import ServerOptions
@@ -117,6 +118,10 @@ def test_the_configuration_example_shows_the_defaults(tmp_path: Path, monkeypatc
     config.write_text(example, encoding="utf-8")
     found, defaults = load_settings(config), load_settings()
     assert asdict(found.audio) == asdict(AudioLimits())
+    assert found.limits == LimitOptions()
+    assert set(re.findall(r"^(\w+) =", example.split("[limits]")[1].split("\n[")[0], re.MULTILINE)) == set(
+        asdict(LimitOptions())
+    )
     assert asdict(found.server) | {"allowed_roots": ()} == asdict(ServerOptions())
     assert (found.encoder, found.device, found.log_level) == (defaults.encoder, defaults.device, defaults.log_level)
     assert set(re.findall(r"^(\w+) =", example.split("[audio]")[1], re.MULTILINE)) == set(asdict(AudioLimits()))
@@ -201,3 +206,15 @@ def test_the_page_of_the_home_folder_names_what_lies_there():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     missing = [name for name in (*_KNOWN, FOLDER) if not re.search(rf"`{re.escape(name)}[/`]", text)]
     assert missing == []
+
+
+def test_the_tests_that_the_threat_model_names_are_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert len(named) > 50
+    there = {
+        (path.name, name)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert [one for one in named if one not in there] == []

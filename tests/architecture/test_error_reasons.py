@@ -15,6 +15,7 @@ from grpc_service.errors import RULES
 BASES = {"ENCODER_FAILED", "JOB_FAILED", "STORE", "TRANSPORT_FAILED"}
 # Only the machine, its files or its configuration bring these about; to a remote caller they are failures of ours.
 OURS = {
+    "ACCESS_FILE",
     "ADDRESS_UNAVAILABLE",
     "DEVICE_UNAVAILABLE",
     "ENCODER_FILE",
@@ -38,9 +39,11 @@ COMMAND_LINE = {
     "FEEDBACK_FILE_INVALID",
     "INTERACTIONS_INVALID",
     "MANIFEST_INVALID",
+    "METRICS_UNREACHABLE",
     "NOTHING_IN_COMMON",
     "PUBLISH_REFUSED",
     "RAY_FAILED",
+    "TOKEN_NAME",
 }
 # Contracts between rooms: jobs hands the transfer and the encoders only what passed `Release` and the store.
 BETWEEN_ROOMS = {
@@ -61,6 +64,7 @@ WITHOUT_REASON = {
     "AbortedCallError",  # how a handler ends its call with a status of its own
     "ClientError",  # carries what the server said, as an argument
     "DecodingStoppedError",
+    "LancePanicError",
     "SettingsError",  # the command line prints it and exits with 2
     "UnusableIndexError",
 }

@@ -15,6 +15,7 @@ import pytest
         "benchmarks.spaces_page",
         "benchmarks.serving_page",
         "benchmarks.scale.__main__",
+        "benchmarks.trust_page",
     ],
 )
 def test_a_page_is_as_its_command_writes_it(

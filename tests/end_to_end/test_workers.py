@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,6 +73,19 @@ def workers_of(server: ServerProcess) -> list[int]:
     return sorted(int(pid) for pid in children.split())
 
 
+def two_free_ports() -> tuple[int, int]:
+    """One behind the other."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port, port + 1
+
+
 def until(condition: Callable[[], bool]) -> None:
     for _ in range(600):
         if condition():
@@ -78,7 +94,9 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came about")
 
 
-def test_what_one_worker_acknowledges_all_of_them_show(home: Path) -> None:
+def test_what_one_worker_acknowledges_all_of_them_show(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = two_free_ports()
+    monkeypatch.setenv("ANACRUSIS_METRICS__PORT", str(ports[0]))
     with running_server(home, "--workers", "2") as server, connections(server.address) as channels:
         workers = workers_of(server)
         assert len(workers) == 2
@@ -108,9 +126,30 @@ def test_what_one_worker_acknowledges_all_of_them_show(home: Path) -> None:
                 ingest(channel, "new-0")  # the writing worker's refusal, with all that it says
             failure = error_of_call(caught.value)
             assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TRACK_WITHDRAWN")
+        tell_their_metrics(ports)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=60) == 0
         assert [pid for pid in workers if Path(f"/proc/{pid}").exists()] == []
+
+
+def tell_their_metrics(ports: tuple[int, int]) -> None:
+    """Each worker its own, and what was handed on the one that answered it: three ingests and three uploads."""
+
+    def calls(port: int, method: str, code: str = "OK") -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            text = answer.read().decode()
+        written = re.search(rf'^anacrusis_calls_total{{code="{code}",method="{method}"}} (\S+)$', text, re.MULTILINE)
+        return float(written[1]) if written else 0.0
+
+    for port in ports:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
+            assert answer.status == 200
+        until(lambda port=port: calls(port, "NeighborService/SearchNeighbors") > 0)
+    for method in ("IngestTrack", "UploadTrack"):
+        until(lambda method=method: calls(ports[0], f"ReleaseService/{method}") == 3)
+        assert calls(ports[1], f"ReleaseService/{method}") == 0
+    until(lambda: calls(ports[0], "ReleaseService/IngestTrack", "FAILED_PRECONDITION") == CONNECTIONS)
+    assert calls(ports[1], "ReleaseService/IngestTrack", "FAILED_PRECONDITION") == 0
 
 
 @pytest.mark.slow

@@ -76,6 +76,7 @@ class FakeEngine:
         self.closed = False
         self.search_threads: set[int] = set()
         self.refresh_steps = 3
+        self.on_stage: Callable[[str, float], None] = lambda stage, seconds: None
         for number in range(5):
             angle = number * np.pi / 4
             vector = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
@@ -145,6 +146,8 @@ class FakeEngine:
 
     def ingest(self, releases: Sequence[Release]) -> list[IngestOutcome]:
         self._note("ingest", list(releases))
+        self.on_stage("decode", 0.002)
+        self.on_stage("write", 0.001)
         return [self._ingest(release) for release in releases]
 
     def _ingest(self, release: Release) -> IngestOutcome:
@@ -275,6 +278,9 @@ class FakeEngine:
 
     def count_upkeep(self) -> None:
         """What it counts stands in its status."""
+
+    def watch_stages(self, on_stage: Callable[[str, float], None]) -> None:
+        self.on_stage = on_stage
 
     def require_writable(self) -> None:
         """A fake is never a replica."""

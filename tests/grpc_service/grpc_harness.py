@@ -10,18 +10,28 @@ from contextlib import contextmanager, suppress
 
 from fake_engine import FakeEngine
 
+from grpc_service.exposure import Protection
 from grpc_service.options import ServerOptions
 from grpc_service.server import Server
+from grpc_service.watch_options import WatchOptions
 
 
 class Running:
     """A server that takes calls; `drain` begins to stop it without waiting."""
 
-    def __init__(self, engine: FakeEngine, options: ServerOptions) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine,
+        options: ServerOptions,
+        protection: Protection | None = None,
+        watch: WatchOptions | None = None,
+    ) -> None:
         self.engine = engine
+        self._protection = protection
         self.address = ""
         self.failure: BaseException | None = None
         self._options = options
+        self._watch = watch
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -29,7 +39,7 @@ class Running:
         async def main() -> None:
             self._loop = asyncio.get_running_loop()
             self._stop = asyncio.Event()
-            self.server = Server(self.engine, self._options)
+            self.server = Server(self.engine, self._options, protection=self._protection, watch=self._watch)
             try:
                 self.address = await self.server.start()
                 self._ready.set()
@@ -76,10 +86,12 @@ class Running:
 
 
 @contextmanager
-def running(engine: FakeEngine, **options: object) -> Iterator[Running]:
+def running(
+    engine: FakeEngine, *, protection: Protection | None = None, watch: WatchOptions | None = None, **options: object
+) -> Iterator[Running]:
     """Serve an engine; limits are small so that tests reach them."""
     defaults: dict[str, object] = {"port": 0, "grace_s": 10.0, "poll_interval_s": 60.0}
-    server = Running(engine, ServerOptions(**(defaults | options)))  # type: ignore[arg-type]
+    server = Running(engine, ServerOptions(**(defaults | options)), protection, watch)  # type: ignore[arg-type]
     server.start()
     try:
         yield server

@@ -37,7 +37,7 @@ def test_the_public_list_is_what_the_module_offers() -> None:
         "FeedbackReport", "FeedbackResult", "Filters", "Ingested",
         "InvalidArgumentError", "Neighbor", "Neighbors", "NotFoundError", "PermissionDeniedError", "Popularity",
         "RefreshStep", "ResourceExhaustedError", "SearchOptions", "ServiceFailureError", "ServiceStatus", "Tier",
-        "UnavailableError", "Upkeep", "WarmedTrack",
+        "UnauthenticatedError", "UnavailableError", "Upkeep", "WarmedTrack",
     }  # fmt: skip
     assert all(hasattr(client_module, name) for name in client_module.__all__)
 

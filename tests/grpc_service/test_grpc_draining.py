@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from grpc_service.client import (
     UnavailableError,
 )
 from grpc_service.client_errors import error_of_call
+from grpc_service.core import CoreServer
 from grpc_service.options import ServerOptions
 from grpc_service.pb.anacrusis.v1 import neighbor_service_pb2
 from grpc_service.pb.anacrusis.v1.neighbor_service_pb2_grpc import NeighborServiceStub
@@ -83,6 +85,13 @@ def test_what_outlasts_the_grace_is_ended(engine: FakeEngine, hold: Hold) -> Non
         held.release()
         server.join()
         assert engine.closed
+
+
+def test_a_server_that_got_a_port_and_was_never_started_lets_go_of_it() -> None:
+    server = CoreServer((), lambda call: None)
+    port = server.add_port("127.0.0.1:0")
+    server.close()
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_a_taken_port_is_told_in_a_sentence_and_the_engine_closed(server: Running) -> None:

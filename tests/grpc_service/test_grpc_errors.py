@@ -20,6 +20,7 @@ import encoders.errors
 import index.errors
 import jobs.errors
 from grpc_service import errors
+from grpc_service.audit import AuditError
 from grpc_service.client import Client, ClientError
 from grpc_service.errors import RULES, QueueFullError, to_status
 from grpc_service.pb.anacrusis.v1 import admin_service_pb2, neighbor_service_pb2
@@ -44,6 +45,9 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
         encoders.errors.AudioChannelsError,
         encoders.errors.AudioTooLargeError,
         encoders.errors.AudioNotFiniteError,
+        encoders.errors.AudioDecodingTimeError,
+        encoders.errors.AudioDecodingMemoryError,
+        encoders.errors.AudioDecoderDiedError,
         jobs.errors.ReleaseError,
         index.errors.InvalidIdError,
         index.errors.InvalidTrackError,
@@ -57,6 +61,11 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (index.errors.InvalidQueryError("A sentence.", reason="K_OUT_OF_RANGE"), "INVALID_ARGUMENT", BAD_REQUEST),
     (index.errors.InvalidQueryError("A sentence.", reason="FILTER_INVALID"), "INVALID_ARGUMENT", BAD_REQUEST),
     (errors.UriNotAllowedError("A sentence."), "PERMISSION_DENIED", BAD_REQUEST),
+    (errors.TokenMissingError("A sentence."), "UNAUTHENTICATED", None),
+    (errors.TokenInvalidError("A sentence."), "UNAUTHENTICATED", None),
+    (errors.RoleTooLowError("A sentence."), "PERMISSION_DENIED", None),
+    (errors.RateLimitedError("A sentence."), "RESOURCE_EXHAUSTED", RETRY),
+    (AuditError("A sentence about /srv/audit.jsonl."), "UNAVAILABLE", RETRY),
     *((error("A sentence."), "NOT_FOUND", RESOURCE) for error in (
         encoders.errors.AudioFileError,
         index.errors.UnknownTrackError,
@@ -81,10 +90,13 @@ EXPECTED: list[tuple[Exception, str, type | None]] = [
     (index.errors.SpaceMismatchError("asked", "served"), "FAILED_PRECONDITION", PRECONDITION),
     (index.errors.NoSnapshotError("A sentence."), "UNAVAILABLE", RETRY),
     (index.errors.StoreClosedError("A sentence."), "UNAVAILABLE", RETRY),
+    (encoders.errors.DecoderUnavailableError("A sentence."), "UNAVAILABLE", RETRY),
     (errors.DrainingError("A sentence."), "UNAVAILABLE", RETRY),
     (errors.WriterAwayError("A sentence."), "UNAVAILABLE", RETRY),
     (errors.QueueFullError("A sentence."), "RESOURCE_EXHAUSTED", RETRY),
     (errors.DeadlineExpiredError("A sentence."), "DEADLINE_EXCEEDED", None),
+    (errors.UploadStalledError("A sentence."), "DEADLINE_EXCEEDED", None),
+    (index.errors.HomeFullError("A sentence about /srv/home."), "RESOURCE_EXHAUSTED", RETRY),
     (RefreshStoppedError("A sentence."), "ABORTED", None),
     (index.errors.LeaseHeldError("refresh", "host:1", datetime.now(UTC)), "ABORTED", RETRY),
     (index.errors.LeaseLostError("A sentence."), "ABORTED", None),

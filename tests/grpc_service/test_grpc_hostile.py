@@ -194,8 +194,12 @@ def test_what_a_stream_asked_before_its_junk_is_answered(channel: grpc.Channel, 
 def test_a_batch_of_unknown_ids_is_answered_one_by_one(channel: grpc.Channel) -> None:
     ids = [f"{number}-{LONG}" for number in range(300)]
     reply = NeighborServiceStub(channel).BatchSearchNeighbors(Batch(track_ids={"ids": ids}))
-    assert [result.error.code for result in reply.results] == [grpc.StatusCode.NOT_FOUND.value[0]] * 300
-    assert [result.error.message.split("-")[0] for result in reply.results] == [f"Track '{n}" for n in range(300)]
+    failed = reply.packed.failed
+    assert [(one.place, one.error.code) for one in failed] == [
+        (n, grpc.StatusCode.NOT_FOUND.value[0]) for n in range(300)
+    ]
+    assert [one.error.message.split("-")[0] for one in failed] == [f"Track '{n}" for n in range(300)]
+    assert np.frombuffer(reply.packed.counts, "<u4").tolist() == [0] * 300
     assert reply.ByteSize() < 300 * 4096
 
 

@@ -66,15 +66,28 @@ def test_popularity_comes_with_every_hit_where_it_is_known(client: Client, engin
 
 def test_packed_ids_are_cut_by_their_lengths(channel: grpc.Channel, engine: FakeEngine) -> None:
     engine.rows["\u00fc"] = replace(engine.rows.pop("warm-2"), track_id="\u00fc")
-    ids = neighbor_service_pb2.IdList(ids=["warm-0", "warm-1"])
+    ids = neighbor_service_pb2.IdList(ids=["warm-0", "nobody", "warm-1"])
     request = neighbor_service_pb2.BatchSearchNeighborsRequest(track_ids=ids, k=3)
-    for result in NeighborServiceStub(channel).BatchSearchNeighbors(request).results:
-        text, found = result.packed.track_ids, []
-        for length in np.frombuffer(result.packed.track_id_lengths, "<u4").tolist():
-            found.append(text[:length].decode())
-            text = text[length:]
-        assert "\u00fc" in found
-        assert len(found) == len(result.packed.tiers) == 3
+    packed = NeighborServiceStub(channel).BatchSearchNeighbors(request).packed
+    text, found = packed.hits.track_ids, []
+    for length in np.frombuffer(packed.hits.track_id_lengths, "<u4").tolist():
+        found.append(text[:length].decode())
+        text = text[length:]
+    assert text == b""
+    assert np.frombuffer(packed.counts, "<u4").tolist() == [3, 0, 3]
+    assert [failed.place for failed in packed.failed] == [1]
+    assert "\u00fc" in found[:3]
+    assert "\u00fc" in found[3:]
+    assert len(found) == len(packed.hits.tiers) == len(packed.hits.scores) // 4 == 6
+
+
+def test_popularity_that_is_known_of_some_answers_of_a_batch_is_given_for_those(
+    client: Client, engine: FakeEngine
+) -> None:
+    engine.rows["warm-1"] = replace(engine.rows["warm-1"], popularity=None)
+    unknown, known = client.neighbors_of_tracks(["warm-0", "warm-4"], k=1)
+    assert np.isnan(unknown.popularity).all()  # type: ignore[union-attr]
+    assert [neighbor.popularity for neighbor in known] == [Popularity(120, 120, 120)]  # type: ignore[union-attr]
 
 
 def test_popularity_that_is_known_of_no_hit_takes_no_bytes(channel: grpc.Channel, engine: FakeEngine) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from index.track_ids import PackedIds, TrackIds
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
+SETS = st.one_of(st.sets(WORDS), st.sets(st.text("ab\0", min_size=3, max_size=3)))  # of any lengths, and of one
 
 
 @pytest.fixture(params=[0, 1024], ids=["in passes", "one by one"])
@@ -20,7 +21,7 @@ def one_by_one(request, monkeypatch) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(st.sets(WORDS), st.sets(WORDS), st.data())
+@given(SETS, SETS, st.data())
 def test_ids_are_found_and_given_back(one_by_one, words: set[str], others: set[str], data) -> None:
     expected = sorted(words)
     # A slice, as the piece of a larger column is.

@@ -27,6 +27,11 @@ if _version_not_supported:
 
 class AdminServiceStub:
     """What the people and jobs that run the service ask of it.
+
+    Of every service: where the server knows its callers, a call needs a role, by the metadata `authorization: Bearer TOKEN` or by
+    a client certificate. Errors of all methods then: UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (ROLE_TOO_LOW), RESOURCE_EXHAUSTED (RATE_LIMITED, with RetryInfo). What needs `admin` is written into the audit log; where
+    that cannot be written: UNAVAILABLE (AUDIT_UNWRITABLE, with RetryInfo), and nothing was done.
     """
 
     def __init__(self, channel):
@@ -49,6 +54,11 @@ class AdminServiceStub:
 
 class AdminServiceServicer:
     """What the people and jobs that run the service ask of it.
+
+    Of every service: where the server knows its callers, a call needs a role, by the metadata `authorization: Bearer TOKEN` or by
+    a client certificate. Errors of all methods then: UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (ROLE_TOO_LOW), RESOURCE_EXHAUSTED (RATE_LIMITED, with RetryInfo). What needs `admin` is written into the audit log; where
+    that cannot be written: UNAVAILABLE (AUDIT_UNWRITABLE, with RetryInfo), and nothing was done.
     """
 
     def RefreshArtists(self, request, context):
@@ -59,6 +69,7 @@ class AdminServiceServicer:
         (DRAINING, WRITER_AWAY, with RetryInfo), ABORTED (HOME_BUSY, with RetryInfo, while another process refreshes this home;
         LEASE_LOST; REFRESH_STOPPED; PUBLISHED_MEANWHILE, with RetryInfo, where somebody else
         published or rolled back meanwhile), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo) while another refresh runs.
+        Needs the role `admin`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,6 +77,7 @@ class AdminServiceServicer:
 
     def GetStatus(self, request, context):
         """Says what is served and how much of it. Answers before anything is published, too.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +106,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
     """What the people and jobs that run the service ask of it.
+
+    Of every service: where the server knows its callers, a call needs a role, by the metadata `authorization: Bearer TOKEN` or by
+    a client certificate. Errors of all methods then: UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (ROLE_TOO_LOW), RESOURCE_EXHAUSTED (RATE_LIMITED, with RetryInfo). What needs `admin` is written into the audit log; where
+    that cannot be written: UNAVAILABLE (AUDIT_UNWRITABLE, with RetryInfo), and nothing was done.
     """
 
     @staticmethod

@@ -61,6 +61,7 @@ class EmbeddingServiceServicer:
 
     def GetEmbedding(self, request, context):
         """Gets the vector of one track.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,6 +70,7 @@ class EmbeddingServiceServicer:
     def BatchGetEmbeddings(self, request, context):
         """Gets the vectors of many tracks in one packed block. A track without one is listed apart and spoils none of
         the others.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,6 +59,7 @@ class FeedbackServiceServicer:
         where their listeners have moved them. An event that cannot be taken is refused by itself and spoils no other:
         INVALID_ARGUMENT (FEEDBACK_INVALID, ID_INVALID, INPUT_INVALID, VECTOR_INVALID), NOT_FOUND (TRACK_NOT_FOUND),
         FAILED_PRECONDITION (TRACK_WITHDRAWN, TRACK_COLLABORATIVE). Safe to send again: an event counts once.
+        Needs the role `ingest`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

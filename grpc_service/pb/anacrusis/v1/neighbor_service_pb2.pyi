@@ -145,14 +145,34 @@ class BatchSearchNeighborsRequest(_message.Message):
     def __init__(self, track_ids: _Optional[_Union[IdList, _Mapping]] = ..., vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_vectors: _Optional[_Union[_common_pb2.PackedVectors, _Mapping]] = ..., user_ids: _Optional[_Union[IdList, _Mapping]] = ..., k: _Optional[int] = ..., space_id: _Optional[str] = ..., filters: _Optional[_Union[_common_pb2.Filters, _Mapping]] = ..., max_per_artist: _Optional[int] = ..., include_self: _Optional[bool] = ..., view: _Optional[_Union[HitView, str]] = ..., popularity_damping: _Optional[float] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class BatchSearchNeighborsResponse(_message.Message):
-    __slots__ = ("space_id", "snapshot_id", "results")
+    __slots__ = ("space_id", "snapshot_id", "results", "packed")
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     space_id: str
     snapshot_id: str
     results: _containers.RepeatedCompositeFieldContainer[NeighborResult]
-    def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[NeighborResult, _Mapping]]] = ...) -> None: ...
+    packed: PackedResults
+    def __init__(self, space_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[NeighborResult, _Mapping]]] = ..., packed: _Optional[_Union[PackedResults, _Mapping]] = ...) -> None: ...
+
+class PackedResults(_message.Message):
+    __slots__ = ("hits", "counts", "failed")
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    hits: PackedHits
+    counts: bytes
+    failed: _containers.RepeatedCompositeFieldContainer[FailedQuery]
+    def __init__(self, hits: _Optional[_Union[PackedHits, _Mapping]] = ..., counts: _Optional[bytes] = ..., failed: _Optional[_Iterable[_Union[FailedQuery, _Mapping]]] = ...) -> None: ...
+
+class FailedQuery(_message.Message):
+    __slots__ = ("place", "error")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    place: int
+    error: _status_pb2.Status
+    def __init__(self, place: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class StreamNeighborsRequest(_message.Message):
     __slots__ = ("request_id", "search")

@@ -68,6 +68,7 @@ class NeighborServiceServicer:
 
     def SearchNeighbors(self, request, context):
         """Finds the neighbours of one thing.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +77,7 @@ class NeighborServiceServicer:
     def BatchSearchNeighbors(self, request, context):
         """Finds the neighbours of many things of one kind in one call: the cheapest way to ask for many. A thing that cannot
         be answered gets a status of its own and spoils none of the others.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +87,7 @@ class NeighborServiceServicer:
         """Answers queries as they come over one call. Replies may overtake each other: match them by `request_id`. A query
         that cannot be answered gets an error in its reply and the stream goes on. Ends with UNAVAILABLE (DRAINING)
         when the server is being stopped, after the queries already read are answered.
+        Needs the role `read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,9 +31,10 @@ class ReleaseServiceStub:
     Every call may be sent again: the same track with the same audio and credits changes nothing and says so.
     Errors of IngestTrack and UploadTrack: INVALID_ARGUMENT (RELEASE_INVALID, REQUEST_INVALID, UPLOAD_TOO_LARGE and the audio's own:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
-    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
-    FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
+    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE, AUDIO_DECODING_TIME, AUDIO_DECODING_MEMORY, AUDIO_DECODER_DIED),
+    PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING), FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, HOME_FULL, with RetryInfo), UNAVAILABLE (DRAINING, WRITER_AWAY, DECODER_UNAVAILABLE, with
+    RetryInfo), DEADLINE_EXCEEDED (UPLOAD_STALLED). A refused track leaves the store as it was.
     """
 
     def __init__(self, channel):
@@ -65,14 +66,16 @@ class ReleaseServiceServicer:
     Every call may be sent again: the same track with the same audio and credits changes nothing and says so.
     Errors of IngestTrack and UploadTrack: INVALID_ARGUMENT (RELEASE_INVALID, REQUEST_INVALID, UPLOAD_TOO_LARGE and the audio's own:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
-    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
-    FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
+    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE, AUDIO_DECODING_TIME, AUDIO_DECODING_MEMORY, AUDIO_DECODER_DIED),
+    PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING), FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, HOME_FULL, with RetryInfo), UNAVAILABLE (DRAINING, WRITER_AWAY, DECODER_UNAVAILABLE, with
+    RetryInfo), DEADLINE_EXCEEDED (UPLOAD_STALLED). A refused track leaves the store as it was.
     """
 
     def IngestTrack(self, request, context):
         """Takes one track in, its audio inside the request or at a URI that the server may read.
         When the call returns the track is durable, and the next query finds it if `served` is true.
+        Needs the role `ingest`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +83,7 @@ class ReleaseServiceServicer:
 
     def UploadTrack(self, request_iterator, context):
         """Takes one track in whose audio is too large for one message: first a header, then the file's bytes in order.
+        Needs the role `ingest`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +93,7 @@ class ReleaseServiceServicer:
         """Takes tracks out for good: from the moment the call returns they are in no answer. Ids that were never seen are
         noted too, so that a release delivered late stays out.
         Errors: INVALID_ARGUMENT (REQUEST_INVALID) for no ids or an empty one.
+        Needs the role `admin`, because nothing takes it back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,9 +131,10 @@ class ReleaseService:
     Every call may be sent again: the same track with the same audio and credits changes nothing and says so.
     Errors of IngestTrack and UploadTrack: INVALID_ARGUMENT (RELEASE_INVALID, REQUEST_INVALID, UPLOAD_TOO_LARGE and the audio's own:
     AUDIO_EMPTY, AUDIO_NOT_AUDIO, AUDIO_TRUNCATED, AUDIO_TOO_SHORT, AUDIO_TOO_LONG, AUDIO_SILENT, AUDIO_SAMPLE_RATE,
-    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE), PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING),
-    FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY), RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo), UNAVAILABLE
-    (DRAINING, WRITER_AWAY, with RetryInfo). A refused track leaves the store as it was.
+    AUDIO_CHANNELS, AUDIO_TOO_LARGE, AUDIO_NOT_FINITE, AUDIO_DECODING_TIME, AUDIO_DECODING_MEMORY, AUDIO_DECODER_DIED),
+    PERMISSION_DENIED (URI_NOT_ALLOWED), NOT_FOUND (AUDIO_FILE_MISSING), FAILED_PRECONDITION (TRACK_WITHDRAWN, READ_ONLY),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, HOME_FULL, with RetryInfo), UNAVAILABLE (DRAINING, WRITER_AWAY, DECODER_UNAVAILABLE, with
+    RetryInfo), DEADLINE_EXCEEDED (UPLOAD_STALLED). A refused track leaves the store as it was.
     """
 
     @staticmethod
