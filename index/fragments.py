@@ -29,8 +29,9 @@ from lance.fragment import FragmentMetadata, write_fragments
 
 from index.object_store import PATIENCE
 from index.schemas import content_table
+from index.table_errors import writing
 from index.table_reads import ROW_ID, ROW_VERSION
-from index.tables import Table, writing
+from index.tables import Table
 from index.types import Float32Array
 from index.validation import check_id, check_vectors
 

@@ -151,6 +151,20 @@ def test_processes_write_an_indexed_table_without_loss(tmp_path, keys):
         assert values(table.read(keys=[key])) == {key: value}
 
 
+@pytest.mark.parametrize("write", [Table.upsert, Table.insert])
+def test_a_merge_sees_a_new_key_that_was_merged_since_it_began(tmp_path, monkeypatch, write):
+    """With an index over the keys, too: Lance tells merges of one new key apart only where they do without it."""
+    address = str(tmp_path / "t.lance")
+    first = Table.create(address, "test", "key", rows({f"k{n:04d}": -1 for n in range(200)}))
+    late = Table(address, "test", "key")
+    assert indices(late) == 1
+    before = lance.dataset(address)
+    first.upsert(rows({"new": 1}))
+    monkeypatch.setattr(late, "_newest_writer", lambda **_: before)
+    write(late, rows({"new": 2}))
+    assert values(first.read(keys=["new"])) == {"new": 2 if write is Table.upsert else 1}
+
+
 def test_a_snapshots_version_is_indexed(store):
     ids = [f"t{n:03d}" for n in range(120)]
     store.create_space(SpaceRecord("als", 2), ids, np.ones((120, 2), dtype=np.float32))
